@@ -1,0 +1,128 @@
+"""The whole exception tree, split by who must act.
+
+::
+
+    OutputProtectionError
+    |-- ConfigurationError                 the operator: a setting is wrong
+    |-- UsageError                         the calling code
+    |-- RequestError (ValueError)          the client: its request is refused, status 4xx
+    |   `-- ClientKeyError
+    |-- KeysUnavailableError (TypeError)   the server has no usable epoch key, status 503
+    `-- ResponseError                      the answer is not acceptable: trust none of it
+        |-- UnprotectedResponseError       a success that is not sealed
+        |-- RedirectRefusedError
+        |-- MalformedFrameError
+        |-- UnexpectedParametersError      version, suite, profile or container not asked for
+        |-- ForeignResponseError           sealed for another client's key
+        |-- StatementError
+        |   |-- StatementSignatureError
+        |   |-- IdentityMismatchError      another server than the pinned one
+        |   |-- StatementExpiredError
+        |   `-- StatementRolledBackError
+        |-- SequenceError                  a frame dropped, doubled, swapped or injected
+        |-- DecryptionError                a tag did not verify
+        |-- TruncatedError                 the answer ended before its final frame
+        |-- TrailingDataError              frames after the final frame
+        `-- TooLargeError
+
+None derives from an HTTP library's error: SDKs retry those and hide the cause.
+Messages hold no key material, no plaintext and none of the peer's bytes.
+"""
+
+from __future__ import annotations
+
+
+class OutputProtectionError(Exception):
+    """The root of every error this package raises on purpose."""
+
+
+class ConfigurationError(OutputProtectionError):
+    """A setting is wrong; the message names the variable and what to do."""
+
+
+class UsageError(OutputProtectionError):
+    """The calling code used an object in a way it does not allow."""
+
+
+class RequestError(OutputProtectionError, ValueError):
+    """A client's request is refused (``protocol.md#errors``).
+
+    ``code`` is the machine-readable code and ``status`` the HTTP status to answer.
+    """
+
+    def __init__(self, message: str, *, code: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class ClientKeyError(RequestError):
+    """The client key is missing, duplicated or malformed."""
+
+
+class KeysUnavailableError(OutputProtectionError, TypeError):
+    """The server has no usable epoch key: its lifespan has not run, or rotation died."""
+
+
+class ResponseError(OutputProtectionError):
+    """An answer is not acceptable. Nothing released after this; trust none of it."""
+
+
+class UnprotectedResponseError(ResponseError):
+    """A success came back that is not sealed, on a route that must be."""
+
+
+class RedirectRefusedError(ResponseError):
+    """A protected request was answered with a redirect, which is never followed."""
+
+
+class MalformedFrameError(ResponseError):
+    """Bytes that are not a frame of this protocol."""
+
+
+class UnexpectedParametersError(ResponseError):
+    """Version, suite, profile or container are not the ones asked for."""
+
+
+class ForeignResponseError(ResponseError):
+    """The answer was sealed for another client key, by a cache for instance."""
+
+
+class StatementError(ResponseError):
+    """The server's epoch statement is not acceptable."""
+
+
+class StatementSignatureError(StatementError):
+    """The statement's signature does not verify."""
+
+
+class IdentityMismatchError(StatementError):
+    """The statement is signed by another identity than the pinned one."""
+
+
+class StatementExpiredError(StatementError):
+    """The clock is outside the statement's validity, skew included."""
+
+
+class StatementRolledBackError(StatementError):
+    """The statement had retired before one that was accepted earlier."""
+
+
+class SequenceError(ResponseError):
+    """A frame is not the expected one: dropped, doubled, swapped or injected."""
+
+
+class DecryptionError(ResponseError):
+    """A tag did not verify: the bytes were changed or belong to another response."""
+
+
+class TruncatedError(ResponseError):
+    """The answer ended before its final frame; what was released is not complete."""
+
+
+class TrailingDataError(ResponseError):
+    """There are frames after the final one."""
+
+
+class TooLargeError(ResponseError):
+    """Something exceeds this implementation's limits."""
