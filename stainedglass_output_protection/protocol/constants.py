@@ -1,0 +1,54 @@
+"""The specification's numbers and labels, in its order, then this implementation's limits.
+
+Nothing here is computed and nothing may be changed without a new protocol version.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# protocol.md#constants
+VERSION: Final = 1
+SUITE_X25519: Final = 1
+PROFILE_OUTPUT: Final = 1
+CONTAINER_FIELDS: Final = 1
+FLAG_FIRST: Final = 0x01
+FLAG_FINAL: Final = 0x02
+TEXT_PREFIX: Final = "sgop1."
+
+# protocol.md#client-key
+KEY_SIZE: Final = 32
+DEFAULT_CLIENT_KEY_HEADER: Final = "x-client-public-key"
+DEFAULT_SERVER_KEY_HEADER: Final = "x-server-public-key"
+
+# protocol.md#identity and protocol.md#epoch-statement
+IDENTITY_LABEL: Final = b"sgop1 identity"
+EPOCH_LABEL: Final = b"sgop1 epoch"
+STATEMENT_LABEL: Final = b"sgop1 statement"
+KEY_ID_SIZE: Final = 8
+SIGNATURE_SIZE: Final = 64
+HASH_SIZE: Final = 32
+NO_EVIDENCE: Final = bytes(HASH_SIZE)
+CLOCK_SKEW_MS: Final = 5 * 60 * 1000
+MIN_EPOCH_LIFE_MS: Final = 10 * 60 * 1000
+MAX_EPOCH_LIFE_MS: Final = 48 * 3600 * 1000
+
+# protocol.md#head and protocol.md#key-schedule
+CLIENT_HASH_SIZE: Final = 8
+NONCE_SEED_SIZE: Final = 32
+RESPONSE_LABEL: Final = b"sgop1 response"
+KEY_LABEL: Final = b"sgop1 key"
+NONCE_LABEL: Final = b"sgop1 nonce"
+NONCE_SIZE: Final = 12
+TAG_SIZE: Final = 16
+NO_REQUEST_HASH: Final = bytes(HASH_SIZE)
+
+# protocol.md#frames
+FRAME_HEADER_SIZE: Final = 5
+RECORD_HEADER_SIZE: Final = 8
+MAX_SEQUENCE: Final = 2**32 - 1
+
+# protocol.md#implementation-notes
+MAX_FRAME_TEXT: Final = 96 * 1024 * 1024
+MAX_EVENT: Final = 128 * 1024 * 1024
+MAX_BODY: Final = 128 * 1024 * 1024
