@@ -1,0 +1,1 @@
+"""The ASGI side: key ring, rotation, responder, middleware. Knows nothing of vLLM."""

@@ -1,0 +1,142 @@
+"""The ASGI side of one protected response: messages in, protected messages out.
+
+It owns all state of its request. ``receive`` passes through here as well as ``send``:
+what later protects requests belongs in that place.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Message, Receive, Send
+
+from stainedglass_output_protection.errors import KeysUnavailableError
+from stainedglass_output_protection.protocol.routes import Route
+from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.protected_response import ProtectedResponse
+from stainedglass_output_protection.server.refusals import (
+    keys_unavailable,
+    refusal,
+)
+
+
+class Responder:
+    """Protects what one application call sends, for one client key.
+
+    ``has_sent`` tells whether any of the response is on its way.
+    """
+
+    __slots__ = (
+        "_client_public_key",
+        "_has_begun",
+        "_is_gone",
+        "_receive",
+        "_ring",
+        "_route",
+        "_send",
+        "_server_key_header",
+        "_writing",
+        "has_sent",
+    )
+
+    def __init__(
+        self,
+        *,
+        ring: KeyRing,
+        client_public_key: bytes,
+        route: Route,
+        server_key_header: str,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._ring = ring
+        self._client_public_key = client_public_key
+        self._route = route
+        self._server_key_header = server_key_header
+        self._receive = receive
+        self._send = send
+        self.has_sent = False
+        self._has_begun = False
+        self._is_gone = False
+        # The response, from its start until its end.
+        self._writing: ProtectedResponse | None = None
+
+    async def receive(self) -> Message:
+        """Give the application its next message."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            # What the application says from now on is not its answer, so it gets no
+            # final frame.
+            self._is_gone = True
+            self._writing = None
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Take the application's next message."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            await self._begin(message)
+        elif kind == "http.response.body" and self._writing is not None:
+            data = self._writing.push(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._end(self._writing, data)
+            elif data:
+                await self._send(
+                    {"type": "http.response.body", "body": data, "more_body": True}
+                )
+        # Everything else (pushes, early hints, trailers) could carry content in the
+        # clear, and none of it is part of the response: it goes nowhere.
+
+    def restart(self) -> None:
+        """Forget a response of which nothing was sent: another one takes its place."""
+        self._has_begun = False
+        self._writing = None
+
+    async def fail(self) -> None:
+        """End a stream whose application raised in the middle of it."""
+        response, self._writing = self._writing, None
+        if response is not None and response.is_stream:
+            await self._send_last(response.fail())
+
+    async def _begin(self, message: Message) -> None:
+        if self._has_begun or self._is_gone:
+            return
+        self._has_begun = True
+        try:
+            epoch_key = self._ring.current(unix_ms())
+        except KeysUnavailableError:
+            status, headers, body = refusal(keys_unavailable())
+            await self._send_start(status, headers)
+            await self._send_last(body)
+            return
+        response = ProtectedResponse(
+            epoch_key=epoch_key,
+            client_public_key=self._client_public_key,
+            route=self._route,
+            server_key_header=self._server_key_header,
+            status=message["status"],
+            headers=list(message.get("headers", ())),
+        )
+        self._writing = response
+        if response.is_stream:
+            await self._send_start(response.status, response.headers)
+
+    async def _end(self, response: ProtectedResponse, data: bytes) -> None:
+        self._writing = None
+        data += response.end()
+        if not response.is_stream:
+            length = (b"content-length", str(len(data)).encode("ascii"))
+            await self._send_start(response.status, [*response.headers, length])
+        await self._send_last(data)
+
+    async def _send_start(
+        self, status: int, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self.has_sent = True
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": headers}
+        )
+
+    async def _send_last(self, data: bytes) -> None:
+        await self._send(
+            {"type": "http.response.body", "body": data, "more_body": False}
+        )
