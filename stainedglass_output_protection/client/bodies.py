@@ -1,0 +1,184 @@
+"""Opens a body that is pushed in piece by piece. No I/O (``protocol.md#streams``).
+
+``feed`` and ``finish`` yield opened payloads, each as soon as its bytes are there. The
+first payload comes when frame 0 has opened, or never; a caller that has not seen
+``finish`` end has not seen a complete answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+
+from stainedglass_output_protection.errors import (
+    MalformedFrameError,
+    TooLargeError,
+    TruncatedError,
+    UnprotectedResponseError,
+)
+from stainedglass_output_protection.protocol.constants import MAX_BODY, TEXT_PREFIX
+from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
+from stainedglass_output_protection.protocol.events import EventSplitter, event_data
+from stainedglass_output_protection.protocol.fields_reader import find_frame
+from stainedglass_output_protection.protocol.opener import Opener
+
+_QUOTED_WORDS = 200
+_FRAME_START = TEXT_PREFIX.encode("ascii")
+
+
+class Body(Protocol):
+    """The body of one response, on its way from sealed to opened."""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Take the next bytes, of any size; yield what they complete."""
+
+    def finish(self) -> Iterator[bytes]:
+        """State that the body has ended; yield what was waiting for that."""
+
+
+class UnaryBody:
+    """A JSON body with one frame, held in memory up to the limit."""
+
+    def __init__(self, opener: Opener, *, is_error: bool) -> None:
+        self._opener = opener
+        self._held = HeldBytes()
+        self._is_error = is_error
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Keep the bytes; a unary body opens as a whole."""
+        self._held.add(chunk)
+        return iter(())
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield the opened body, or an unsealed error's bytes as they came.
+
+        Raises:
+            UnprotectedResponseError: a success that is not sealed.
+            MalformedFrameError: the JSON around the frame is not whole.
+            ResponseError: the frame does not open, or is not the final one.
+        """
+        body = self._held.take()
+        frame = find_frame(body)
+        if frame is not None:
+            payload = self._opener.open(frame)
+            self._opener.finish()
+            yield payload
+        elif self._is_error:
+            yield body
+        elif _FRAME_START in body:
+            raise MalformedFrameError(
+                "There is a frame in the answer, but not in whole JSON: the answer was "
+                "cut off or rewritten on the way."
+            )
+        else:
+            _refuse_unprotected()
+
+
+class StreamBody:
+    """Server-sent events with a frame in each; memory does not grow with their number.
+
+    ``is_error`` says that the outer status is one: if no frame comes at all, the bytes
+    are an unsealed error and are yielded as they came, at the end.
+    """
+
+    def __init__(self, opener: Opener, *, is_error: bool) -> None:
+        self._opener = opener
+        self._splitter = EventSplitter()
+        self._held = HeldBytes() if is_error else None
+        self._has_clear_events = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the payload of each frame that ``chunk`` completes.
+
+        Raises:
+            TruncatedError: a clear end or error event came before the final frame.
+            ResponseError: a frame does not open, or follows the final one.
+        """
+        if self._held is not None:
+            self._held.add(chunk)
+        for block in self._splitter.feed(chunk):
+            data = event_data(block)
+            if data is None:
+                continue
+            frame = find_frame(data)
+            if frame is not None:
+                payload = self._opener.open(frame)
+                self._held = None
+                yield payload
+            elif not self._opener.is_complete and self._held is None:
+                self._judge_clear_event(data)
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield nothing, or the held bytes of an unsealed error.
+
+        Raises:
+            TruncatedError: the final frame has not come.
+            UnprotectedResponseError: there were events, and no frame in any.
+        """
+        if self._held is not None:
+            yield self._held.take()
+        elif self._opener.status is None and self._has_clear_events:
+            _refuse_unprotected()
+        else:
+            self._opener.finish()
+
+    def _judge_clear_event(self, data: bytes) -> None:
+        if data.startswith(b"[DONE]"):
+            if self._opener.status is None and self._has_clear_events:
+                _refuse_unprotected()
+            self._opener.finish()
+        words = _error_words(data)
+        if words is not None:
+            raise TruncatedError(
+                "An error event that is not sealed came before the final frame. Its "
+                f"words, which anyone on the way may have written: {words!r}"
+            )
+        self._has_clear_events = True
+
+
+class HeldBytes:
+    """Bytes in memory, as many as the limit allows."""
+
+    def __init__(self, limit: int = MAX_BODY) -> None:
+        self._parts: list[bytes] = []
+        self._room = limit
+
+    def add(self, chunk: bytes) -> None:
+        """Keep ``chunk``.
+
+        Raises:
+            TooLargeError: it would exceed the limit.
+        """
+        self._room -= len(chunk)
+        if self._room < 0:
+            raise TooLargeError("The answer is larger than this client accepts.")
+        self._parts.append(chunk)
+
+    def take(self) -> bytes:
+        """Return everything, and forget it."""
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _refuse_unprotected() -> NoReturn:
+    raise UnprotectedResponseError(
+        "The answer came back unprotected and was dropped unread. The server does not "
+        "run the protection, or something on the way removed it."
+    )
+
+
+def _error_words(data: bytes) -> str | None:
+    """Return the start of a clear error event's message; None for any other event."""
+    if b'"error"' not in data:
+        return None
+    try:
+        event: Any = msgspec.json.decode(data)
+    except JSON_ERRORS:
+        return None
+    error = event.get("error") if isinstance(event, dict) else None
+    if error is None:
+        return None
+    message = error.get("message") if isinstance(error, dict) else error
+    return message[:_QUOTED_WORDS] if isinstance(message, str) else ""

@@ -1,0 +1,114 @@
+"""Makes the HTTP client that the installed SDK wants, with protection around it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from stainedglass_output_protection.client.exchange import Protection
+from stainedglass_output_protection.errors import UsageError
+
+_LIBRARIES = ("httpx2", "httpx")
+# Older SDKs retry and wrap every error that is raised while sending.
+_FIRST_SDK_THAT_SHOWS_ERRORS = 3
+
+
+def protected_client(
+    *, identity: str | Iterable[str] | None = None, **client_kwargs: Any
+) -> Any:
+    """Return a sync HTTP client that opens protected answers.
+
+    Give it to the SDK: ``OpenAI(base_url=..., http_client=protected_client())``, and
+    use it for that one server only. It is an ``httpx2.Client`` or ``httpx.Client``,
+    whichever the installed ``openai`` is built on, with the SDK's timeouts and limits,
+    and takes the arguments of that. ``identity`` is the server's fingerprint, or a set
+    of them; the default is the environment's ``SG_SERVER_IDENTITY``, else no pin.
+
+    Raises:
+        ImportError: no HTTP library is installed.
+        ConfigurationError: the identity is not a fingerprint.
+        UsageError: an argument is not possible with protection.
+    """
+    return _make(_find_sdk(is_async=False), identity, client_kwargs)
+
+
+def protected_async_client(
+    *, identity: str | Iterable[str] | None = None, **client_kwargs: Any
+) -> Any:
+    """Return an async HTTP client, for ``AsyncOpenAI``; else ``protected_client``."""
+    return _make(_find_sdk(is_async=True), identity, client_kwargs)
+
+
+class _Sdk(NamedTuple):
+    client_class: type[Any]
+    transport_class: type[Any]
+    defer_errors: bool
+
+
+def _make(
+    sdk: _Sdk, identity: str | Iterable[str] | None, client_kwargs: dict[str, Any]
+) -> Any:
+    if client_kwargs.setdefault("follow_redirects", False):
+        raise UsageError(
+            "A protected client never follows redirects: leave follow_redirects out."
+        )
+    protection = Protection.load(identity)
+    client = sdk.client_class(**client_kwargs)
+
+    def protect(transport: Any) -> Any:
+        return sdk.transport_class(
+            transport, protection=protection, defer_errors=sdk.defer_errors
+        )
+
+    # The library has built these from its arguments and from the environment's proxy
+    # variables, and has no public way to wrap them. A release that names them
+    # otherwise must not leave a client without protection: AttributeError.
+    client._transport = protect(client._transport)
+    client._mounts = {
+        pattern: None if transport is None else protect(transport)
+        for pattern, transport in client._mounts.items()
+    }
+    return client
+
+
+def _find_sdk(*, is_async: bool) -> _Sdk:
+    client_class, version = _client_class(is_async=is_async)
+    library = next(
+        root
+        for base in client_class.__mro__
+        if (root := base.__module__.partition(".")[0]) in _LIBRARIES
+    )
+    binding = importlib.import_module(f"{__package__}.{library}_binding")
+    return _Sdk(
+        client_class=client_class,
+        transport_class=(
+            binding.AsyncProtectedTransport if is_async else binding.ProtectedTransport
+        ),
+        defer_errors=version is not None and version < _FIRST_SDK_THAT_SHOWS_ERRORS,
+    )
+
+
+def _client_class(*, is_async: bool) -> tuple[type[Any], int | None]:
+    """Return the client class to make, and the major version of ``openai`` if any."""
+    try:
+        openai = importlib.import_module("openai")
+    except ImportError:
+        name = "AsyncClient" if is_async else "Client"
+        return getattr(_library(), name), None
+    name = "DefaultAsyncHttpxClient" if is_async else "DefaultHttpxClient"
+    if not hasattr(openai, name):
+        raise ImportError(f"openai {openai.__version__} is too old: it has no {name}.")
+    return getattr(openai, name), int(openai.__version__.partition(".")[0])
+
+
+def _library() -> Any:
+    for name in _LIBRARIES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError(
+        "The client needs httpx2 or httpx: "
+        "pip install 'stainedglass-output-protection[client]'"
+    )

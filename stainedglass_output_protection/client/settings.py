@@ -1,0 +1,48 @@
+"""What the client takes from the environment. No other client module reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.protocol.constants import DEFAULT_CLIENT_KEY_HEADER
+from stainedglass_output_protection.protocol.identity import parse_pins
+
+IDENTITY_VARIABLE = "SG_SERVER_IDENTITY"
+CLIENT_KEY_HEADER_VARIABLE = "SG_CLIENT_PUBLIC_KEY_HEADER_NAME"
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """The pinned fingerprints (None: no pin) and the client key's header name."""
+
+    pins: frozenset[str] | None = None
+    client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
+
+    @classmethod
+    def load(
+        cls,
+        identity: str | Iterable[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> ClientSettings:
+        """Return the settings; an ``identity`` given here wins over the environment.
+
+        Raises:
+            ConfigurationError: a pinned identity is not a fingerprint, or the set of
+                them is empty.
+        """
+        variables = os.environ if environment is None else environment
+        if identity is None:
+            identity = variables.get(IDENTITY_VARIABLE)
+            if identity is not None and not identity.strip():
+                raise ConfigurationError(
+                    f"{IDENTITY_VARIABLE} is set but empty, which would pin nothing. "
+                    "Set it to the server's fingerprint, or unset it."
+                )
+        header = variables.get(CLIENT_KEY_HEADER_VARIABLE, "").strip().lower()
+        return cls(
+            pins=None if identity is None else parse_pins(identity),
+            client_key_header=header or DEFAULT_CLIENT_KEY_HEADER,
+        )

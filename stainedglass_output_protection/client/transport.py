@@ -1,0 +1,196 @@
+"""The drivers: send one request, hand the answer to its ``Exchange``, pull the body.
+
+Written for any library with httpx's transport API; ``httpx_binding.py`` and
+``httpx2_binding.py`` fill in the classes. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from stainedglass_output_protection.client.deferral import (
+    is_read_by_send,
+    is_sdk_request,
+)
+from stainedglass_output_protection.client.exchange import Exchange, Protection
+from stainedglass_output_protection.client.streams import (
+    AsyncOpenedStream,
+    OpenedStream,
+)
+from stainedglass_output_protection.client.verdict import (
+    EXTENSION,
+    MARK_HEADER,
+    Mark,
+    Verdict,
+)
+from stainedglass_output_protection.errors import OutputProtectionError
+
+
+class Library(NamedTuple):
+    """The classes of one HTTP library that the drivers make objects of."""
+
+    request: Callable[..., Any]
+    response: Callable[..., Any]
+    deferred_response: Callable[..., Any]
+    stream: type[OpenedStream]
+    async_stream: type[AsyncOpenedStream]
+
+
+class _Driver:
+    """What the sync and the async transport share.
+
+    ``inner`` is the transport that speaks HTTP. ``protection`` holds the pin; give one
+    object to all transports of a client (default: from the environment).
+    ``defer_errors`` is for SDKs that retry and wrap every exception raised while
+    sending: they get a response that raises the error when it is read.
+    """
+
+    _library: ClassVar[Library]
+
+    def __init__(
+        self,
+        inner: Any,
+        *,
+        protection: Protection | None = None,
+        defer_errors: bool = False,
+    ) -> None:
+        self._inner = inner
+        self._protection = protection or Protection.load()
+        self._defer_errors = defer_errors
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._inner!r})"
+
+    def _begin(self, request: Any) -> tuple[Exchange, Any]:
+        """Return the exchange, and a copy of the request that carries its headers."""
+        url = request.url
+        exchange = self._protection.begin(
+            request.method, (url.scheme, url.host, url.port), _raw_path(url)
+        )
+        sent = self._library.request(
+            method=request.method,
+            url=url,
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        for name, value in exchange.request_headers.items():
+            sent.headers[name] = value
+        return exchange, sent
+
+    def _pass_on(self, inner_response: Any) -> Any:
+        """Return the answer of a clear route, with the mark that says so."""
+        inner_response.headers[MARK_HEADER] = Mark.CLEAR.value
+        inner_response.extensions[EXTENSION] = Verdict(Mark.CLEAR)
+        return inner_response
+
+    def _opened(self, exchange: Exchange, inner_response: Any, stream: Any) -> Any:
+        """Return the response that the caller sees: the inner status, type and body."""
+        report = exchange.report(inner_response.status_code, inner_response.headers.raw)
+        extensions = {**inner_response.extensions, EXTENSION: report.verdict}
+        if report.status != inner_response.status_code:
+            extensions.pop("reason_phrase", None)
+        return self._library.response(
+            report.status, headers=report.headers, stream=stream, extensions=extensions
+        )
+
+    def _deferred(self, error: OutputProtectionError, request: Any) -> Any:
+        """Return a response without content, in which reading raises ``error``.
+
+        Raises:
+            OutputProtectionError: at once, if the SDK shows it unchanged.
+        """
+        if not (self._defer_errors and is_sdk_request(request)):
+            raise error
+        return self._library.deferred_response(
+            error, is_read_by_send=is_read_by_send(request)
+        )
+
+
+class SyncDriver(_Driver):
+    """The sync half of a binding's ``ProtectedTransport``."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request and return its answer, opened.
+
+        Raises:
+            ResponseError: the answer is not acceptable.
+            UsageError: the request is for another origin than the first one.
+        """
+        try:
+            return self._handle(request)
+        except OutputProtectionError as error:
+            return self._deferred(error, request)
+
+    def _handle(self, request: Any) -> Any:
+        exchange, sent = self._begin(request)
+        inner_response = self._inner.handle_request(sent)
+        if exchange.is_clear:
+            return self._pass_on(inner_response)
+        try:
+            content_type = inner_response.headers.get("content-type", "")
+            body = exchange.receive(inner_response.status_code, content_type)
+            stream = self._library.stream(body, inner_response)
+            stream.start()
+        except BaseException:
+            inner_response.close()
+            raise
+        return self._opened(exchange, inner_response, stream)
+
+    def close(self) -> None:
+        """Close the inner transport."""
+        self._inner.close()
+
+    def __enter__(self) -> Any:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._inner.__exit__(*exc_info)
+
+
+class AsyncDriver(_Driver):
+    """The async half of a binding's ``AsyncProtectedTransport``."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request and return its answer, opened.
+
+        Raises:
+            ResponseError: the answer is not acceptable.
+            UsageError: the request is for another origin than the first one.
+        """
+        try:
+            return await self._handle(request)
+        except OutputProtectionError as error:
+            return self._deferred(error, request)
+
+    async def _handle(self, request: Any) -> Any:
+        exchange, sent = self._begin(request)
+        inner_response = await self._inner.handle_async_request(sent)
+        if exchange.is_clear:
+            return self._pass_on(inner_response)
+        try:
+            content_type = inner_response.headers.get("content-type", "")
+            body = exchange.receive(inner_response.status_code, content_type)
+            stream = self._library.async_stream(body, inner_response)
+            await stream.start()
+        except BaseException:
+            await inner_response.aclose()
+            raise
+        return self._opened(exchange, inner_response, stream)
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Any:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self._inner.__aexit__(*exc_info)
+
+
+def _raw_path(url: Any) -> str:
+    return bytes(url.raw_path).partition(b"?")[0].decode("ascii", "replace")
