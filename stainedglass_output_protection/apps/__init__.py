@@ -1,0 +1,1 @@
+"""Programs: they may import every other layer, and nothing imports them."""

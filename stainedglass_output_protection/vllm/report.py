@@ -1,0 +1,51 @@
+"""What is in force, said once in the log when a server starts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
+from stainedglass_output_protection.vllm.log import join_vllm_logging
+from stainedglass_output_protection.vllm.settings import Settings, setting_warnings
+
+TESTED_RELEASES = ("0.32",)
+
+logger = logging.getLogger(__name__)
+
+
+def report_settings(settings: Settings, identity: IdentityKey) -> None:
+    """Log the settings and the identity with the line that pins it. No secrets."""
+    join_vllm_logging()
+    for warning in setting_warnings():
+        logger.warning("%s", warning)
+    logger.info("Output protection settings:\n%s", settings.describe())
+    if settings.identity_key_file is None:
+        logger.warning(
+            "%s is not set: this identity was made for this run and ends with it. "
+            "Make one that stays: openssl genpkey -algorithm ed25519 -out FILE && "
+            "chmod 600 FILE",
+            IDENTITY_VARIABLE,
+        )
+    shown = (
+        f"The server's identity is {identity.fingerprint}\n"
+        f"Clients pin it with: SG_SERVER_IDENTITY={identity.fingerprint}"
+    )
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("%s", shown)
+    else:
+        # Without it nobody can pin this server, whatever the log's level.
+        print(shown, file=sys.stderr)
+
+
+def report_version(vllm_version: str) -> None:
+    """Log a warning if this release of vLLM was only ever read, or never seen."""
+    join_vllm_logging()
+    if not vllm_version.startswith(tuple(f"{item}." for item in TESTED_RELEASES)):
+        logger.warning(
+            "vLLM %s is not a release that this package was run with (%s). It has the "
+            "structure that protection needs, so it is served.",
+            vllm_version,
+            ", ".join(TESTED_RELEASES),
+        )
