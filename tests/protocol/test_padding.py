@@ -1,0 +1,41 @@
+"""The ladder and Padmé keep the promises of ``protocol.md#padding``."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stainedglass_output_protection.protocol.padding import LADDER, climb, padme, rung
+
+SIZES = st.integers(0, 2**32)
+
+
+@given(size=SIZES)
+def test_a_rung_holds_what_it_must(size: int) -> None:
+    assert size <= rung(size) <= max(128, 2 * size)
+
+
+@given(sizes=st.lists(st.integers(0, 2**20), min_size=1))
+def test_a_stream_s_size_never_shrinks(sizes: list[int]) -> None:
+    current = 0
+    for size in sizes:
+        climbed = climb(current, size)
+        assert climbed >= max(current, size)
+        assert climbed == current or climbed in LADDER
+        current = climbed
+
+
+@given(size=SIZES)
+def test_padme_wastes_at_most_an_eighth_above_the_least_size(size: int) -> None:
+    padded = padme(size)
+    assert padded >= max(size, 1024)
+    assert padded <= 1024 or padded <= size * 1.125
+    assert padme(padded) == padded
+
+
+def test_padme_of_the_paper_s_examples() -> None:
+    assert [padme(size) for size in (1024, 1025, 2**20 + 1)] == [
+        1024,
+        1088,
+        2**20 + 2**15,
+    ]

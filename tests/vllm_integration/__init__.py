@@ -1,0 +1,1 @@
+"""Tests against real vLLM servers, started here with the tiny model."""

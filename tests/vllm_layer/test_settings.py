@@ -1,0 +1,182 @@
+"""Settings: what is read, what is refused, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.vllm.identity import (
+    process_identity,
+    read_identity_file,
+    write_identity_file,
+)
+from stainedglass_output_protection.vllm.settings import (
+    load_settings,
+    setting_warnings,
+)
+
+CLIENT_HEADER = "SG_CLIENT_PUBLIC_KEY_HEADER_NAME"
+SERVER_HEADER = "SG_SERVER_PUBLIC_KEY_HEADER_NAME"
+REFRESH = "SG_KEY_REFRESH_TIME_S"
+IDENTITY = "SG_IDENTITY_KEY_FILE"
+MAKE_ONE = "openssl genpkey -algorithm ed25519 -out FILE && chmod 600 FILE"
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    settings = load_settings()
+    assert settings.client_public_key_header_name == "x-client-public-key"
+    assert settings.server_public_key_header_name == "x-server-public-key"
+    assert settings.key_refresh_time_s == 3600.0
+    assert settings.identity_key_file is None
+
+
+def test_every_variable_is_read(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path
+) -> None:
+    monkeypatch.setenv(CLIENT_HEADER, "X-Mine")
+    monkeypatch.setenv(SERVER_HEADER, "X-Yours")
+    monkeypatch.setenv(REFRESH, "0.1")
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    settings = load_settings()
+    assert settings.client_public_key_header_name == "x-mine"
+    assert settings.server_public_key_header_name == "x-yours"
+    assert settings.key_refresh_time_s == 0.1
+    assert settings.identity_key_file == identity_file
+
+
+@pytest.mark.parametrize("variable", [CLIENT_HEADER, SERVER_HEADER])
+@pytest.mark.parametrize("name", ["", " ", "x y", "x:y", "ä", "x\r\ny", "x,y", 'x"'])
+def test_header_name_that_is_no_token_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    monkeypatch.setenv(variable, name)
+    with pytest.raises(ConfigurationError, match=variable):
+        load_settings()
+
+
+def test_equal_header_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CLIENT_HEADER, "X-Server-Public-Key")
+    with pytest.raises(ConfigurationError, match=f"{CLIENT_HEADER}.*{SERVER_HEADER}"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "seconds", ["0", "-1", "nan", "inf", "-inf", "", "1h", "86401", "0.0001", "1e400"]
+)
+def test_refresh_time_out_of_range_is_refused(
+    monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv(REFRESH, seconds)
+    with pytest.raises(ConfigurationError, match=f"{REFRESH} must be a number"):
+        load_settings()
+
+
+@pytest.mark.parametrize("seconds", ["0.1", "0.5", "86400"])
+def test_refresh_time_at_the_limits_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv(REFRESH, seconds)
+    assert load_settings().key_refresh_time_s == float(seconds)
+
+
+def _x25519_pem() -> bytes:
+    return X25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a key", _x25519_pem()])
+def test_identity_file_that_is_no_ed25519_key_is_refused(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path, content: bytes
+) -> None:
+    identity_file.write_bytes(content)
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert IDENTITY in str(refused.value)
+    assert MAKE_ONE in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere/at/all", "/"])
+def test_identity_file_that_cannot_be_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv(IDENTITY, path)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert IDENTITY in str(refused.value)
+    assert MAKE_ONE in str(refused.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o622, 0o777])
+def test_identity_file_that_others_can_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path, mode: int
+) -> None:
+    identity_file.chmod(mode)
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    with pytest.raises(ConfigurationError, match=r"others may read.*chmod 600"):
+        load_settings()
+
+
+def test_key_pasted_in_place_of_its_path_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pem = IdentityKey.generate().to_pem().decode()
+    monkeypatch.setenv(IDENTITY, pem)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert pem.splitlines()[1] not in str(refused.value)
+
+
+def test_settings_are_described_with_their_source_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path
+) -> None:
+    monkeypatch.setenv(REFRESH, "60")
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    text = load_settings().describe()
+    assert f"{REFRESH}=60 (environment)" in text
+    assert f"{CLIENT_HEADER}=x-client-public-key (default)" in text
+    assert f"{IDENTITY}={identity_file} (environment)" in text
+    assert identity_file.read_text().splitlines()[1] not in text
+
+
+def test_unknown_name_gets_one_warning_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SG_KEY_REFRESH_TIME", "60")
+    monkeypatch.setenv("SG_IDENTITY_FILE", "x")
+    assert setting_warnings() == [
+        f"SG_IDENTITY_FILE is not a setting and has no effect; the nearest is {IDENTITY}.",
+        f"SG_KEY_REFRESH_TIME is not a setting and has no effect; the nearest is {REFRESH}.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SG_VLLM_SERVICE_HOST", "SG_VLLM_PORT", "SG_SERVER_IDENTITY", REFRESH, "SGX"],
+)
+def test_known_and_foreign_names_get_no_warning(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert setting_warnings() == []
+
+
+def test_written_identity_is_private_and_reads_back() -> None:
+    identity = IdentityKey.generate()
+    path = write_identity_file(identity)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_identity_file(path).fingerprint == identity.fingerprint
+
+
+def test_process_without_a_file_keeps_one_identity() -> None:
+    assert process_identity(None) is process_identity(None)
