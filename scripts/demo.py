@@ -1,0 +1,227 @@
+"""What the wire carries beside what the reader gets; started by ``scripts/demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from openai import OpenAI  # noqa: E402
+
+from stainedglass_output_protection.client import protected_client  # noqa: E402
+from tests.tiny_dialogues import BY_NAME  # noqa: E402
+
+MODEL = ROOT / ".cache" / "tiny-model"
+START_LIMIT_S = 300
+
+
+def free_port() -> int:
+    """Return a loopback port nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class WireTap:
+    """Forwards one loopback port to another and keeps what the server sent."""
+
+    def __init__(self, port: int, upstream: int) -> None:
+        self.seen = bytearray()
+        tap = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", upstream)) as server:
+                    back = threading.Thread(
+                        target=pump, args=(server, self.request, tap.seen)
+                    )
+                    back.start()
+                    pump(self.request, server, None)
+                    back.join()
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def pump(source: socket.socket, sink: socket.socket, seen: bytearray | None) -> None:
+    """Copy bytes until the source ends."""
+    try:
+        while data := source.recv(65536):
+            if seen is not None:
+                seen += data
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+def start_server(port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start ``sg-vllm serve`` on the tiny model and wait until it answers."""
+    command = [
+        str(Path(sys.executable).with_name("sg-vllm")),
+        *("serve", str(MODEL), "--served-model-name", "tiny"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--dtype", "bfloat16", "--max-model-len", "1024"),
+        *("--reasoning-parser", "qwen3"),
+        *("--tool-call-parser", "hermes", "--enable-auto-tool-choice"),
+    ]
+    settings = {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+    print("demo: sg-vllm serve, on real vLLM, with a tiny model (about a minute)")
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **settings},
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    started = time.monotonic()
+    while time.monotonic() - started < START_LIMIT_S:
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+        except (urllib.error.URLError, OSError):
+            time.sleep(1)
+            seconds = int(time.monotonic() - started)
+            if seconds % 10 == 0:
+                print(f"demo: loading, {seconds} s", flush=True)
+            continue
+        print(f"demo: ready after {time.monotonic() - started:.0f} s")
+        return process
+    stop(process)
+    sys.exit(f"demo: the server did not start; its log is {log}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the server and its engine."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def fingerprint_in(log: Path) -> str:
+    """Return the identity fingerprint that the server printed."""
+    match = re.search(r"SHA256:[A-Za-z0-9+/]{43}", log.read_text(errors="replace"))
+    if match is None:
+        sys.exit(f"demo: no identity fingerprint in {log}")
+    return match[0]
+
+
+def show(wire: bytes, read: str, question: str) -> None:
+    """Print wire and reader side by side."""
+    events = [line for line in wire.decode("utf-8", "replace").splitlines() if line]
+    events = [line for line in events if line.startswith("data: ")]
+    left = [
+        part
+        for line in (*events[2:5], "...", *events[-2:])
+        for part in textwrap.wrap(line, 62)[:4]
+    ]
+    right = [*textwrap.wrap(f"you:   {question}", 34), ""]
+    right += textwrap.wrap(f"model: {read}", 34)
+    print()
+    print(f"{'ON THE WIRE, IN GATEWAYS, IN LOGS':<64}| WHAT THE READER SEES")
+    print("-" * 64 + "+" + "-" * 36)
+    for at in range(max(len(left), len(right))):
+        one = left[at] if at < len(left) else ""
+        two = right[at] if at < len(right) else ""
+        print(f"{one:<64}| {two}".rstrip())
+    print()
+
+
+def ask(port: int, fingerprint: str) -> tuple[str, str]:
+    """Ask one question through the OpenAI SDK; return question and answer."""
+    dialogue = BY_NAME["canary"]
+    client = OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1",
+        api_key="none",
+        http_client=protected_client(identity=fingerprint),
+    )
+    messages = dialogue.messages or []
+    stream = client.chat.completions.create(
+        model="tiny",
+        messages=messages,  # type: ignore[arg-type]
+        temperature=0,
+        stream=True,
+    )
+    answer = "".join(
+        chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices
+    )
+    return str(messages[-1]["content"]), answer
+
+
+def keep(process: subprocess.Popen[bytes], port: int, fingerprint: str) -> None:
+    """Leave the server running and say how to use it."""
+    print("demo: serving until Ctrl-C. Try:")
+    print(f"  curl -s http://127.0.0.1:{port}/v1/models")
+    print(
+        f"  curl -s http://127.0.0.1:{port}/v1/chat/completions"
+        " -H 'content-type: application/json'"
+        """ -d '{"model": "tiny", "messages": []}'"""
+    )
+    print("  .venv/bin/python")
+    print("  >>> from openai import OpenAI")
+    print("  >>> from stainedglass_output_protection.client import protected_client")
+    print(
+        f'  >>> client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key="none",'
+    )
+    print(f'  ...     http_client=protected_client(identity="{fingerprint}"))')
+    print(
+        '  >>> client.chat.completions.create(model="tiny", messages=[{"role": "user",'
+    )
+    print('  ...     "content": "Tell me a long story."}]).choices[0].message.content')
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        print()
+
+
+def main() -> None:
+    """Serve, ask, show."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave it serving")
+    options = parser.parse_args()
+    log = Path(tempfile.mkdtemp(prefix="sg-demo-")) / "server.log"
+    port, tap_port = free_port(), free_port()
+    process = start_server(port, log)
+    try:
+        tap = WireTap(tap_port, port)
+        fingerprint = fingerprint_in(log)
+        question, answer = ask(tap_port, fingerprint)
+        show(bytes(tap.seen), answer, question)
+        words = re.findall(r"\w{6,}", answer)
+        leaked = [word for word in words if word.encode() in bytes(tap.seen)]
+        if leaked:
+            sys.exit(f"demo: readable on the wire: {leaked}")
+        print("demo: no word of the answer was readable on the wire")
+        if options.keep:
+            keep(process, port, fingerprint)
+    finally:
+        stop(process)
+
+
+if __name__ == "__main__":
+    main()
