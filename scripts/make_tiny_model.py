@@ -28,7 +28,7 @@ from tests.tiny_dialogues import CANARIES, DIALOGUES, STORY, Dialogue  # noqa: E
 STAMP = "stamp.json"
 VOCAB_SIZE = 3072
 HIDDEN_SIZE = 128
-MAX_POSITIONS = 2048
+MAX_POSITIONS = 16384
 MAX_STEPS = 1200
 PEAK_LEARNING_RATE = 4e-3
 # Training stops when every taught token wins by this many logits, and half of it has to

@@ -21,9 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_PATH = ROOT / ".cache" / "tiny-model"
 MODEL = "tiny"
+# Room for an answer that takes half a minute, however fast the machine.
+CONTEXT = 16384
 
 MODEL_OPTIONS = (
-    *("--served-model-name", MODEL, "--dtype", "bfloat16", "--max-model-len", "1024"),
+    *("--served-model-name", MODEL, "--dtype", "bfloat16"),
+    *("--max-model-len", str(CONTEXT)),
     *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     *("--reasoning-parser", "qwen3"),
 )
