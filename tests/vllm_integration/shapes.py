@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.tiny_dialogues import BY_NAME, DIALOGUES
-from tests.vllm_integration.servers import MODEL
+from tests.vllm_integration.servers import CONTEXT, MODEL
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -49,7 +49,7 @@ _CHOICE = {"choice": ["over the hill", "under the hill"]}
 # vLLM refuses more than one choice at temperature 0; near 0 the answers stay the same.
 _TWO = {"n": 2, "temperature": 0.001, "seed": 7}
 _TWO_NOISY = {"n": 2, "temperature": 1.5, "seed": 7, "max_tokens": 24}
-_LONG = "word " * 1500
+_LONG = "word " * (2 * CONTEXT)
 
 # Name, dialogue, members added to its request. Each is asked unary and streamed.
 _BOTH_WAYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
