@@ -5,9 +5,22 @@ from __future__ import annotations
 import click
 
 from stainedglass_output_protection import __version__
+from stainedglass_output_protection.errors import ConfigurationError
 
 
-@click.group()
+class _OnlyServe(click.Group):
+    """Says of every other command why it is not there."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        command = super().get_command(context, name)
+        if command is None and not name.startswith("-"):
+            from stainedglass_output_protection.vllm.subcommands import refusal_of
+
+            raise ConfigurationError(refusal_of(name))
+        return command
+
+
+@click.group(cls=_OnlyServe)
 @click.version_option(__version__, package_name="stainedglass-output-protection")
 def sg_vllm() -> None:
     """Run vLLM so that only the one who asks can read its answers."""

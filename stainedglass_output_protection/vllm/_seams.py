@@ -24,7 +24,7 @@ from stainedglass_output_protection.vllm.call_sites import (
     SeamNotFoundError,
     find_call_sites,
 )
-from stainedglass_output_protection.vllm.options import refuse_unprotectable
+from stainedglass_output_protection.vllm.options import refuse_leaks
 from stainedglass_output_protection.vllm.protection import (
     protecting,
     serving_protected_only,
@@ -96,11 +96,17 @@ def original_dp_server() -> Callable[..., None]:
 
 
 def serve(
-    arguments: Sequence[str], *, before_start: Callable[[str], None] = lambda _: None
+    arguments: Sequence[str],
+    *,
+    allowed: frozenset[str] = frozenset(),
+    before_start: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run vLLM's own serve command with ``arguments``, which begin with ``serve``.
 
     ``before_start`` is called with vLLM's version once logging is configured.
+
+    Raises:
+        ConfigurationError: an option or a variable is a leak that is not ``allowed``.
     """
     module = importlib.import_module(_SERVE)
     _env_setup()
@@ -113,7 +119,7 @@ def serve(
     if hasattr(logger_module, "configure_logging_from_args"):
         logger_module.configure_logging_from_args(options)
     envs = importlib.import_module("vllm.envs")
-    refuse_unprotectable(options, has_rust_front_end=bool(envs.VLLM_USE_RUST_FRONTEND))
+    refuse_leaks(options, lambda name: bool(getattr(envs, name, False)), allowed)
     before_start(importlib.import_module("vllm.version").__version__)
     command.validate(options)
     command.cmd(options)

