@@ -1,28 +1,76 @@
 """Our log lines in vLLM's format, and no words of an answer in vLLM's own.
 
-More of vLLM's loggers write what a model said: see ``docs/limitations.md``.
+Loggers are made one by one as modules are imported, and operators configure their
+handlers. So the words go where every record of every logger is made.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Final
 
-_PACKAGE = "stainedglass_output_protection"
-# It writes every error's words at debug level, and those may be the model's.
-_TELLING = ("vllm.entrypoints.serve.exception_handling.error_response",)
+from stainedglass_output_protection.vllm.redaction import (
+    RedactingFactory,
+    is_installed,
+    redact_warnings,
+)
+from stainedglass_output_protection.vllm.settings import load_settings
+
+_PACKAGE: Final = "stainedglass_output_protection"
+_REQUEST_LOGGER: Final = "vllm.entrypoints.serve.utils.request_logger"
+# Some of their lines have the words or token ids of a request or an answer.
+_WORDY: Final = (
+    "vllm.tool_parsers",
+    "vllm.reasoning",
+    "vllm.parser",
+    "vllm.renderers",
+    "vllm.tokenizers",
+    "vllm.inputs",
+    "vllm.entrypoints",
+    "vllm.v1.engine",
+    "vllm.v1.core.sched",
+    "vllm.v1.structured_output",
+    # The SageMaker routes are made by it.
+    "model_hosting_container_standards",
+    # Both tell of exceptions that nobody caught.
+    "asyncio",
+    "concurrent.futures",
+)
+# Its messages are its own; the exceptions come from the application.
+_FAILING: Final = ("uvicorn.error",)
+# What operators need when a server starts and stops; none has an answer's words.
+_READABLE: Final = (
+    "vllm.entrypoints.cli",
+    "vllm.entrypoints.launchers",
+    "vllm.entrypoints.openai.models",
+    # Outside the protection: it logs ciphertext.
+    "vllm.entrypoints.serve.middleware",
+    "vllm.entrypoints.serve.utils.api_utils",
+    "vllm.v1.engine.coordinator",
+    "vllm.v1.engine.core",
+    "vllm.v1.engine.utils",
+)
 
 
 def join_vllm_logging() -> None:
-    """Hang the whole package's loggers below vLLM's, and redact one of vLLM's.
+    """Hang the whole package's loggers below vLLM's, and redact what shows words.
 
     vLLM configures the logger ``vllm`` and no other; lines of any other would be lost.
+    Doing it again changes nothing.
+
+    Raises:
+        ConfigurationError: a setting is bad.
     """
     logging.getLogger(_PACKAGE).parent = logging.getLogger("vllm")
-    for name in _TELLING:
-        logging.getLogger(name).addFilter(_redact)
-
-
-def _redact(record: logging.LogRecord) -> bool:
-    if isinstance(record.args, tuple):
-        record.args = tuple("<redacted>" for _ in record.args)
-    return True
+    redact_warnings()
+    if is_installed():
+        return
+    wanted = load_settings().allow_leaks & {"log-requests", "log-outputs"}
+    logging.setLogRecordFactory(
+        RedactingFactory(
+            logging.getLogRecordFactory(),
+            wordy=_WORDY,
+            failing=_FAILING,
+            readable=(*_READABLE, _REQUEST_LOGGER) if wanted else _READABLE,
+        )
+    )
