@@ -175,7 +175,7 @@ def test_our_loggers_obey_the_level_of_vllms(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_other_commands_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="only command is serve"):
+    with pytest.raises(ConfigurationError, match="sg-vllm bench"):
         main(["bench"])
 
 
