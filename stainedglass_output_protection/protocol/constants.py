@@ -12,13 +12,17 @@ VERSION: Final = 1
 SUITE_X25519: Final = 1
 PROFILE_OUTPUT: Final = 1
 CONTAINER_FIELDS: Final = 1
+CONTAINER_OPAQUE: Final = 2
 FLAG_FIRST: Final = 0x01
 FLAG_FINAL: Final = 0x02
 TEXT_PREFIX: Final = "sgop1."
 
+OPAQUE_MEDIA_TYPE: Final = "application/vnd.sgop1"
+
 # protocol.md#client-key
 KEY_SIZE: Final = 32
 DEFAULT_CLIENT_KEY_HEADER: Final = "x-client-public-key"
+DEFAULT_CLIENT_KEY_MEMBER: Final = "sg_client_public_key"
 DEFAULT_SERVER_KEY_HEADER: Final = "x-server-public-key"
 
 # protocol.md#identity and protocol.md#epoch-statement

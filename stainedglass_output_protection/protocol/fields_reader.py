@@ -1,14 +1,13 @@
 """Container ``fields``, client half: where in a JSON text a frame stands.
 
-Specification: ``protocol.md#container-fields``. Nothing else of the JSON is looked at.
+Specification: ``protocol.md#container-fields``. The first string with the prefix is it, wherever it stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import (
@@ -18,28 +17,7 @@ from stainedglass_output_protection.protocol.encoding import (
 
 _PREFIX_BYTES = TEXT_PREFIX.encode("ascii")
 
-
-class _Carrier(Struct):
-    content: str | None = None
-
-
-class _Choice(Struct):
-    delta: _Carrier | None = None
-    message: _Carrier | None = None
-    text: str | None = None
-
-
-class _Error(Struct):
-    message: str | None = None
-
-
-class _Envelope(Struct):
-    choices: list[_Choice] | None = None
-    error: _Error | str | None = None
-    sealed: str | None = None
-
-
-_decoder = msgspec.json.Decoder(_Envelope)
+_decoder = msgspec.json.Decoder()
 
 
 def find_frame(body: bytes) -> bytes | None:
@@ -51,22 +29,22 @@ def find_frame(body: bytes) -> bytes | None:
     if _PREFIX_BYTES not in body:
         return None
     try:
-        envelope = _decoder.decode(body)
+        text = _first_text(_decoder.decode(body))
     except JSON_ERRORS:
         return None
-    for text in _carriers(envelope):
-        if text is not None and text.startswith(TEXT_PREFIX):
-            return frame_from_text(text)
+    return None if text is None else frame_from_text(text)
+
+
+def _first_text(value: Any) -> str | None:
+    """Return the first string with the prefix, in the order of the JSON text."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if value.startswith(TEXT_PREFIX):
+                return value
+        elif isinstance(value, dict):
+            waiting.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            waiting.extend(reversed(value))
     return None
-
-
-def _carriers(envelope: _Envelope) -> Iterator[str | None]:
-    for choice in envelope.choices or ():
-        if choice.delta is not None:
-            yield choice.delta.content
-        if choice.message is not None:
-            yield choice.message.content
-        yield choice.text
-    if isinstance(envelope.error, _Error):
-        yield envelope.error.message
-    yield envelope.sealed

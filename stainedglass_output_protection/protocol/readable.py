@@ -1,16 +1,17 @@
 """The readable members, with their types (``protocol.md#readable-members``).
 
-Decoding into these types is the filter: a member that is not declared here cannot
-reach an envelope, at any depth. Widening one of them is a change of the specification.
+Decoding into types is the filter: a member that is not declared cannot reach an
+envelope, at any depth. Widening one of them is a change of the specification.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -25,21 +26,8 @@ class Usage(Struct):
     prompt_tokens: Number = UNSET
     total_tokens: Number = UNSET
     completion_tokens: Number = UNSET
-
-
-class Message(Struct):
-    """A chat message or delta."""
-
-    role: Text = UNSET
-
-
-class Choice(Struct):
-    """A choice of a chat completion or a completion, unary or streamed."""
-
-    index: Number = UNSET
-    delta: Message | UnsetType | None = UNSET
-    message: Message | UnsetType | None = UNSET
-    finish_reason: Text = UNSET
+    input_tokens: Number = UNSET
+    output_tokens: Number = UNSET
 
 
 class ErrorInfo(Struct):
@@ -49,27 +37,43 @@ class ErrorInfo(Struct):
     code: str | int | UnsetType | None = UNSET
 
 
-class Readable(Struct):
-    """What stays readable of any body or event."""
+class Common(Struct):
+    """What stays readable of every object, and of every error."""
 
     id: Text = UNSET
     object: Text = UNSET
     created: Number = UNSET
+    created_at: Number = UNSET
     model: Text = UNSET
-    choices: list[Choice] | UnsetType = UNSET
+    type: Text = UNSET
     usage: Usage | UnsetType | None = UNSET
-    error: ErrorInfo | UnsetType = UNSET
+    error: ErrorInfo | UnsetType | None = UNSET
 
 
-_decoder = msgspec.json.Decoder(Readable)
+Members = TypeVar("Members", bound=Struct)
 
 
-def read(body: bytes) -> Readable:
-    """Return the readable members of a JSON object; none if they have other types."""
+def reader(members: type[Members]) -> msgspec.json.Decoder[Members]:
+    """Return a decoder for ``read``."""
+    return msgspec.json.Decoder(members)
+
+
+def read(decoder: msgspec.json.Decoder[Members], body: bytes) -> Members | None:
+    """Return the readable members of a JSON object; None if they have other types."""
     try:
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except JSON_ERRORS:
-        return Readable()
+        return None
+
+
+def present(**members: Any) -> dict[str, Any]:
+    """Return the members that are set and cannot be taken for a frame."""
+    return {
+        name: value
+        for name, value in members.items()
+        if value is not UNSET
+        and not (isinstance(value, str) and value.startswith(TEXT_PREFIX))
+    }
 
 
 def shown_role(role: Text) -> Text:
@@ -82,6 +86,19 @@ def shown_finish_reason(reason: Text) -> Text:
     return reason if reason in ("length", None, UNSET) else "stop"
 
 
-def present(**members: Any) -> dict[str, Any]:
-    """Return the members that are set."""
-    return {name: value for name, value in members.items() if value is not UNSET}
+def shown_usage(usage: Usage | None) -> dict[str, Any] | None:
+    """Return the token counts that are set."""
+    if usage is None:
+        return None
+    return present(
+        prompt_tokens=usage.prompt_tokens,
+        total_tokens=usage.total_tokens,
+        completion_tokens=usage.completion_tokens,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+    )
+
+
+def error_members(error: ErrorInfo, carrier: str) -> dict[str, Any]:
+    """Return an error's members with the frame in place of its message."""
+    return {"message": carrier, **present(type=error.type, code=error.code)}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-
-from stainedglass_output_protection.protocol.constants import CONTAINER_FIELDS
 
 
 class RouteClass(Enum):
@@ -18,63 +17,152 @@ class RouteClass(Enum):
 
 @dataclass(frozen=True)
 class Route:
-    """One row: the path below the base URL's prefix, its methods and its class.
+    """One row: the path as the application mounts it, and what its answers are.
 
-    ``name`` selects the readable members and the carrier in ``envelope.py``.
+    ``carrier`` names the place of the frame in container ``fields``. ``methods`` counts
+    for clear routes only: what is protected is protected for every method.
     """
 
     path: str
-    methods: frozenset[str]
     route_class: RouteClass
-    name: str
-    container: int = CONTAINER_FIELDS
+    carrier: str = "sealed"
+    methods: frozenset[str] | None = None
 
 
-_POST = frozenset({"POST"})
 _GET = frozenset({"GET", "HEAD"})
 
-REFUSED = Route("", frozenset(), RouteClass.REFUSED, "refused")
+REFUSED = Route("", RouteClass.REFUSED)
+
+_CARRIERS = {
+    "chat": ("/v1/chat/completions", "/v1/chat/completions/batch"),
+    "completions": ("/v1/completions",),
+    "responses": ("/v1/responses",),
+    "messages": ("/v1/messages",),
+    "count": ("/v1/messages/count_tokens",),
+    "embeddings": ("/v1/embeddings",),
+    "data": ("/classify", "/pooling", "/score", "/v1/score", "/generative_scoring"),
+    "results": ("/rerank", "/v1/rerank", "/v2/rerank"),
+    "transcription": ("/v1/audio/transcriptions", "/v1/audio/translations"),
+    "tokens": ("/tokenize",),
+    "prompt": ("/detokenize",),
+    "sealed": (
+        "/v2/embed",
+        "/cohere/v2/chat",
+        "/cohere/v2/chat/render",
+        "/v1/systemone",
+        "/invocations",
+        "/tokenizer_info",
+        "/v1/chat/completions/render",
+        "/v1/chat/completions/derender",
+        "/v1/completions/render",
+        "/v1/completions/derender",
+        "/v1/messages/render",
+        "/v1/responses/render",
+        "/inference/v1/generate",
+        "/inference/v1/abort_requests",
+        "/abort_requests",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
+        "/scale_elastic_ep",
+        "/is_scaling_elastic_ep",
+        "/fault_tolerance/apply",
+        "/start_profile",
+        "/stop_profile",
+        "/server_info",
+        "/collective_rpc",
+        "/reset_prefix_cache",
+        "/reset_mm_cache",
+        "/reset_encoder_cache",
+        "/sleep",
+        "/wake_up",
+        "/release_kv_cache_memory",
+        "/pause",
+        "/resume",
+        "/init_weight_transfer_engine",
+        "/shutdown_weight_transfer_engine",
+        "/start_weight_update",
+        "/start_draft_weight_update",
+        "/update_weights",
+        "/finish_weight_update",
+        "/update_weight_version",
+        "/weight_checker",
+        "/weight_info",
+    ),
+}
+_CLEAR = (
+    "/v1/models",
+    "/health",
+    "/version",
+    "/metrics",
+    "/metrics/",
+    "/load",
+    "/ping",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/redoc",
+    "/openapi.json",
+    "/static",
+    "/kv_event_sources",
+    "/is_sleeping",
+    "/is_paused",
+    "/get_world_size",
+    "/fault_tolerance/status",
+)
+STORED_RESPONSES = ("/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel")
 
 ROUTES: tuple[Route, ...] = (
-    Route("/v1/chat/completions", _POST, RouteClass.PROTECTED, "chat"),
-    Route("/v1/completions", _POST, RouteClass.PROTECTED, "completions"),
-    Route("/v1/models", _GET, RouteClass.CLEAR, "models"),
-    Route("/health", _GET, RouteClass.CLEAR, "health"),
-    Route("/version", _GET, RouteClass.CLEAR, "version"),
-    Route("/metrics", _GET, RouteClass.CLEAR, "metrics"),
-    Route("/metrics/", _GET, RouteClass.CLEAR, "metrics"),
-    Route("/load", _GET, RouteClass.CLEAR, "load"),
-    Route("/ping", _GET | _POST, RouteClass.CLEAR, "ping"),
-    Route("/docs", _GET, RouteClass.CLEAR, "docs"),
-    Route("/docs/oauth2-redirect", _GET, RouteClass.CLEAR, "docs"),
-    Route("/redoc", _GET, RouteClass.CLEAR, "docs"),
-    Route("/openapi.json", _GET, RouteClass.CLEAR, "docs"),
+    *(
+        Route(path, RouteClass.PROTECTED, carrier)
+        for carrier, paths in _CARRIERS.items()
+        for path in paths
+    ),
+    *(Route(path, RouteClass.PROTECTED, "responses") for path in STORED_RESPONSES),
+    *(
+        Route(
+            path, RouteClass.CLEAR, methods=_GET | {"POST"} if path == "/ping" else _GET
+        )
+        for path in _CLEAR
+    ),
 )
 
-_BY_PATH = {route.path: route for route in ROUTES}
+
+class RouteTable:
+    """The table, with the rows that an operator adds."""
+
+    def __init__(
+        self, *, protected: Iterable[str] = (), clear: Iterable[str] = ()
+    ) -> None:
+        rows = [
+            *ROUTES,
+            *(Route(path, RouteClass.PROTECTED) for path in protected),
+            *(Route(path, RouteClass.CLEAR) for path in clear),
+        ]
+        self._by_path = {row.path: row for row in rows}
+
+    def row(self, path: str) -> Route:
+        """Return the row for a path as the application mounts it."""
+        return self._by_path.get(path, REFUSED)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._by_path
 
 
-def classify(method: str, path: str) -> Route:
-    """Return the row for a path as the server's router sees it, without root path."""
-    route = _BY_PATH.get(path)
-    return route if route is not None and method in route.methods else REFUSED
+TABLE = RouteTable()
 
 
-def classify_url(method: str, path: str) -> Route:
-    """Return the row for a URL's raw path, whatever prefix the base URL has.
+def is_clear_url(method: str, path: str) -> bool:
+    """Tell whether a client accepts a clear answer to its request for a URL's raw path.
 
-    ``path`` is not percent-decoded: an id in it must not make it another route. What is
-    in no row comes back as refused, and its answer must be sealed to be accepted.
+    ``path`` is not percent-decoded: an id in it must not make it another route.
     """
     start = 0
     while start >= 0:
-        route = classify(method, path[start:])
-        if route.route_class is RouteClass.PROTECTED:
-            return route
-        if route.route_class is RouteClass.CLEAR and _may_be_clear(path, start):
-            return route
+        row = TABLE.row(path[start:])
+        is_clear = row.route_class is RouteClass.CLEAR and method in (row.methods or ())
+        if is_clear and _may_be_clear(path, start):
+            return True
         start = path.find("/", start + 1)
-    return REFUSED
+    return False
 
 
 def _may_be_clear(path: str, start: int) -> bool:

@@ -1,0 +1,41 @@
+"""Which envelopes each carrier of the table of routes means (``protocol.md#routes``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stainedglass_output_protection.protocol.chat_envelopes import ChatEnvelopes
+from stainedglass_output_protection.protocol.envelope import CARRIER
+from stainedglass_output_protection.protocol.messages_envelopes import MessagesEnvelopes
+from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
+from stainedglass_output_protection.protocol.responses_envelopes import (
+    ResponsesEnvelopes,
+)
+
+
+def _plain(**constants: Any) -> Callable[[], PlainEnvelopes]:
+    return lambda: PlainEnvelopes(constants)
+
+
+_EMBEDDING = {"index": 0, "object": "embedding", "embedding": CARRIER}
+
+_ENVELOPES: dict[str, Callable[[], PlainEnvelopes]] = {
+    "chat": lambda: ChatEnvelopes(is_chat=True),
+    "completions": lambda: ChatEnvelopes(is_chat=False),
+    "responses": ResponsesEnvelopes,
+    "messages": MessagesEnvelopes,
+    "embeddings": _plain(data=[_EMBEDDING]),
+    "transcription": _plain(text=CARRIER),
+    "prompt": _plain(prompt=CARRIER),
+    "data": _plain(data=[]),
+    "results": _plain(results=[]),
+    "tokens": _plain(count=0, max_model_len=0, tokens=[]),
+    "count": _plain(input_tokens=0),
+    "sealed": PlainEnvelopes,
+}
+
+
+def envelopes_for(carrier: str) -> PlainEnvelopes:
+    """Return the envelopes for one response of a route with this carrier."""
+    return _ENVELOPES[carrier]()

@@ -1,0 +1,171 @@
+"""Envelopes of chat completions and of completions, unary and streamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from stainedglass_output_protection.protocol.envelope import (
+    CARRIER,
+    EVENT_END,
+    SEALED_EVENT,
+    Envelope,
+    body_of,
+    encode,
+    event_of,
+    padded,
+)
+from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
+from stainedglass_output_protection.protocol.readable import (
+    Common,
+    Number,
+    Text,
+    Usage,
+    error_members,
+    present,
+    read,
+    reader,
+    shown_finish_reason,
+    shown_role,
+    shown_usage,
+)
+
+_FINISH_WIDTH = len('"length"')
+_TAIL = b"}" + EVENT_END
+_USAGE_END = (
+    b',"usage":{"prompt_tokens":%7d,"total_tokens":%7d,"completion_tokens":%7d}' + _TAIL
+)
+
+
+class Message(Struct):
+    """A chat message or delta."""
+
+    role: Text = UNSET
+
+
+class Choice(Struct):
+    """A choice of a chat completion or a completion, unary or streamed."""
+
+    index: Number = UNSET
+    delta: Message | UnsetType | None = UNSET
+    message: Message | UnsetType | None = UNSET
+    finish_reason: Text = UNSET
+
+
+class Completion(Common):
+    """A chat completion or a completion, or one event of them."""
+
+    choices: list[Choice] | UnsetType = UNSET
+
+
+_completion = reader(Completion)
+
+
+class ChatEnvelopes(PlainEnvelopes):
+    """The envelopes of one response. ``is_chat`` is false for completions."""
+
+    def __init__(self, *, is_chat: bool) -> None:
+        super().__init__()
+        self._is_chat = is_chat
+        self._latest: Completion | None = None
+        self._envelope = SEALED_EVENT
+
+    def body(self, body: bytes) -> Envelope:
+        """Return the envelope of a unary body. It always has room."""
+        members = read(_completion, body)
+        if members is None or not members.choices:
+            if members is not None and members.choices is not UNSET:
+                self._constants = {"choices": []}
+            return super().body(body)
+        shown = self._members(members, is_padded=False)
+        if members.usage is not UNSET:
+            shown["usage"] = shown_usage(members.usage)
+        return body_of(shown)
+
+    def event(self, data: bytes, number: int) -> Envelope:
+        """Return the envelope of one event: the same object while it is the same."""
+        members = read(_completion, data)
+        if members is None or (members.choices is UNSET and members.error is UNSET):
+            return SEALED_EVENT
+        usage, members.usage = members.usage, UNSET
+        if members != self._latest:
+            self._latest = members
+            self._envelope = event_of(self._members(members, is_padded=True))
+        return self._envelope if usage is UNSET else _with_usage(self._envelope, usage)
+
+    def final(self, data: bytes | None, number: int) -> Envelope:
+        """Return the envelope of the final event, in the shape of the latest one."""
+        latest = self._latest
+        if latest is None or latest.choices is UNSET:
+            return SEALED_EVENT
+        last = Choice(index=0, delta=Message(), finish_reason=None)
+        shape = Completion(
+            id=latest.id,
+            object=latest.object,
+            created=latest.created,
+            model=latest.model,
+            choices=[last],
+        )
+        return event_of(self._members(shape, is_padded=True))
+
+    def _members(self, completion: Completion, *, is_padded: bool) -> dict[str, Any]:
+        members = present(
+            id=completion.id,
+            object=completion.object,
+            created=completion.created,
+            model=completion.model,
+        )
+        carrier: str | None = CARRIER
+        if completion.error:
+            members["error"] = error_members(completion.error, CARRIER)
+            carrier = None
+        if completion.choices is not UNSET:
+            choices: list[dict[str, Any]] = []
+            for choice in completion.choices:
+                choices.append(self._choice(choice, carrier, is_padded=is_padded))
+                carrier = None
+            members["choices"] = choices
+        return members
+
+    def _choice(
+        self, choice: Choice, carrier: str | None, *, is_padded: bool
+    ) -> dict[str, Any]:
+        members = present(index=choice.index)
+        if not self._is_chat:
+            members["text"] = carrier or ""
+        elif choice.message is not UNSET:
+            members["message"] = _message(choice.message, carrier)
+        else:
+            members["delta"] = _message(choice.delta, carrier)
+        if choice.finish_reason is not UNSET:
+            shown = shown_finish_reason(choice.finish_reason)
+            members["finish_reason"] = (
+                Raw(encode(shown).rjust(_FINISH_WIDTH)) if is_padded else shown
+            )
+        return members
+
+
+def _message(message: Any, carrier: str | None) -> dict[str, Any]:
+    role = shown_role(message.role) if isinstance(message, Message) else UNSET
+    return present(role=role, content=carrier if carrier is not None else UNSET)
+
+
+def _with_usage(envelope: Envelope, usage: Usage | None) -> Envelope:
+    """Return the envelope of an event with ``usage`` added: it changes every time."""
+    counts = usage and (
+        usage.prompt_tokens,
+        usage.total_tokens,
+        usage.completion_tokens,
+    )
+    if counts and all(type(count) is int for count in counts):
+        end = _USAGE_END % counts
+    else:
+        shown = shown_usage(usage)
+        if shown is not None:
+            shown = {name: padded(count) for name, count in shown.items()}
+        end = b',"usage":' + encode(shown) + _TAIL
+    before, after = envelope.before, envelope.after
+    if after is None:
+        return Envelope(before[: -len(_TAIL)] + end, None)
+    return Envelope(before, after[: -len(_TAIL)] + end, repeats=False)

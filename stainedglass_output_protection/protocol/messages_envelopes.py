@@ -1,0 +1,163 @@
+"""Envelopes of Anthropic's Messages API, unary and streamed with ``event:`` lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from stainedglass_output_protection.protocol.envelope import (
+    CARRIER,
+    SEALED_EVENT,
+    Envelope,
+    body_of,
+    event_of,
+    padded,
+)
+from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
+from stainedglass_output_protection.protocol.readable import (
+    Common,
+    ErrorInfo,
+    Number,
+    Text,
+    Usage,
+    error_members,
+    present,
+    read,
+    reader,
+)
+
+_TEXT = {"type": "text", "text": CARRIER}
+_DELTA = {"type": "text_delta", "text": CARRIER}
+_STOP = b"event: message_stop\ndata: "
+
+
+class Message(Common):
+    """A message object."""
+
+    stop_reason: Text = UNSET
+
+
+class Delta(msgspec.Struct):
+    """The delta of a ``message_delta``; those of content have nothing readable."""
+
+    stop_reason: Text = UNSET
+
+
+class Event(msgspec.Struct):
+    """One event."""
+
+    type: Text = UNSET
+    message: Message | UnsetType | None = UNSET
+    delta: Delta | UnsetType | None = UNSET
+    usage: Usage | UnsetType | None = UNSET
+    error: ErrorInfo | UnsetType | None = UNSET
+
+
+_message = reader(Message)
+_event = reader(Event)
+
+_CONTENT = {
+    "content_block_start": event_of(
+        {"type": "content_block_start", "content_block": _TEXT, "index": 0},
+        "content_block_start",
+    ),
+    "content_block_delta": event_of(
+        {"type": "content_block_delta", "delta": _DELTA, "index": 0},
+        "content_block_delta",
+    ),
+    "content_block_stop": event_of(
+        {"type": "content_block_stop", "index": 0}, "content_block_stop"
+    ),
+    "ping": event_of({"type": "ping"}, "ping"),
+}
+
+
+class MessagesEnvelopes(PlainEnvelopes):
+    """The envelopes of one response."""
+
+    failure = (
+        b'event: error\ndata: {"type":"error","error":{"type":"api_error",'
+        b'"message":"The server failed while it was answering."}}\n\n',
+    )
+
+    def body(self, body: bytes) -> Envelope:
+        """Return the envelope of a unary body. It always has room."""
+        members = read(_message, body)
+        if members is None or members.type != "message":
+            return super().body(body)
+        return body_of(_message_members(members))
+
+    def event(self, data: bytes, number: int) -> Envelope:
+        """Return the envelope of one event: the same object for the same content."""
+        event = read(_event, data)
+        if event is None or not isinstance(event.type, str):
+            return SEALED_EVENT
+        if event.type in _CONTENT:
+            return _CONTENT[event.type]
+        if event.type == "message_start":
+            message = _message_members(event.message or Message())
+            return event_of({"type": event.type, "message": message}, event.type)
+        if event.type == "message_delta":
+            return event_of(_delta_members(event), event.type)
+        if event.type == "error":
+            error = error_members(event.error or ErrorInfo(), CARRIER)
+            return event_of({"type": event.type, "error": error}, event.type)
+        return SEALED_EVENT
+
+    def ends(self, data: bytes) -> bool:
+        """Tell whether an event says that the stream ends with it."""
+        if super().ends(data):
+            return True
+        event = read(_event, data)
+        return event is not None and event.type == "message_stop"
+
+    def final(self, data: bytes | None, number: int) -> Envelope:
+        """Return the envelope of the final event: one more piece of the content."""
+        return _CONTENT["content_block_delta"]
+
+    def clear_end(self, payload: bytes) -> bytes:
+        """Return the clear events that tell gateways of the end."""
+        done = super().clear_end(payload)
+        stop = event_of({"type": "message_stop"}, "message_stop").before
+        return stop + done if _STOP in payload else done
+
+
+def _message_members(message: Message) -> dict[str, Any]:
+    members = {
+        **present(id=message.id, model=message.model),
+        "type": "message",
+        "role": "assistant",
+        "content": [_TEXT],
+        "stop_reason": _shown_stop_reason(message.stop_reason),
+        "stop_sequence": None,
+    }
+    if message.usage is not UNSET:
+        members["usage"] = message.usage and _usage(message.usage, is_padded=False)
+    return members
+
+
+def _delta_members(event: Event) -> dict[str, Any]:
+    reason = event.delta.stop_reason if event.delta else None
+    shown = {"stop_reason": _shown_stop_reason(reason), "stop_sequence": None}
+    members: dict[str, Any] = {"type": event.type, "delta": shown}
+    if event.usage is not UNSET:
+        members["usage"] = event.usage and _usage(event.usage, is_padded=True)
+    return members
+
+
+def _shown_stop_reason(reason: Text) -> str | None:
+    if reason is None or reason is UNSET:
+        return None
+    return "max_tokens" if reason == "max_tokens" else "end_turn"
+
+
+def _usage(usage: Usage, *, is_padded: bool) -> dict[str, Any]:
+    def shown(number: Number) -> Any:
+        return padded(number) if is_padded else number
+
+    return present(
+        input_tokens=shown(usage.input_tokens),
+        output_tokens=shown(usage.output_tokens),
+    )
