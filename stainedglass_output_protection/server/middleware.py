@@ -10,38 +10,64 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stainedglass_output_protection.errors import (
     KeysUnavailableError,
     RequestError,
 )
-from stainedglass_output_protection.protocol.keys import parse_client_key
+from stainedglass_output_protection.protocol.constants import (
+    DEFAULT_CLIENT_KEY_HEADER,
+    DEFAULT_CLIENT_KEY_MEMBER,
+    DEFAULT_SERVER_KEY_HEADER,
+)
 from stainedglass_output_protection.protocol.routes import (
-    REFUSED,
     Route,
     RouteClass,
-    classify,
+    RouteTable,
 )
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.failures import answer_failure
 from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.matching import Matched, matched_route
+from stainedglass_output_protection.server.offer import (
+    Offer,
+    header_key,
+    read_offer,
+)
+from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.server.refusals import (
-    client_key_duplicated,
-    client_key_missing,
     keys_unavailable,
     refusal,
     route_not_protected,
 )
 from stainedglass_output_protection.server.registry import SHARED_REGISTRY
 from stainedglass_output_protection.server.responder import Responder
+from stainedglass_output_protection.server.stored_responses import refuse_stored
 
 logger = logging.getLogger(__name__)
 
 # Extensions by which a response could leave without passing `send` as a body.
 _KEPT_EXTENSIONS = frozenset({"tls"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the middleware is told: names, routes and policies.
+
+    ``has_store`` says that the application keeps responses; they are refused unless
+    ``allows_stored``, whatever it says.
+    """
+
+    client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
+    client_key_member: str = DEFAULT_CLIENT_KEY_MEMBER
+    server_key_header: str = DEFAULT_SERVER_KEY_HEADER
+    routes: RouteTable = field(default_factory=RouteTable)
+    keyless: KeylessPolicy = KeylessPolicy.REQUIRED
+    has_store: bool = True
+    allows_stored: bool = False
 
 
 class ProtectionMiddleware:
@@ -52,88 +78,96 @@ class ProtectionMiddleware:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        client_key_header: str,
-        server_key_header: str,
-        ring_of: Callable[[Scope], KeyRing],
+        self, app: ASGIApp, options: Options, *, ring_of: Callable[[Scope], KeyRing]
     ) -> None:
         self._app = app
-        self._client_key_header = client_key_header.lower().encode("ascii")
-        self._server_key_header = server_key_header
+        self._options = options
         self._ring_of = ring_of
+        self._clear_answers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "websocket":
+            # Closed before it is accepted: the handshake is answered with 403.
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
         else:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = classify(scope["method"], path_below_root(scope))
-        if route.route_class is RouteClass.CLEAR or (
-            route is REFUSED and not _is_mounted(scope)
-        ):
+        matched = matched_route(scope)
+        route = self.route_of(matched)
+        if route is None or _is_clear(route, matched, scope["method"]):
             await self._app(scope, receive, send)
             return
         try:
-            if route is REFUSED:
+            if route.route_class is not RouteClass.PROTECTED:
                 raise route_not_protected()
-            client_public_key = self.client_key(scope)
+            offer = await self.offer(scope, receive)
+            if offer is None:
+                return  # The client went away.
             ring = self._ring_of(scope)
             ring.current(unix_ms())
         except RequestError as error:
             logger.info("Request refused: %s", error.code)
-            await _refuse(error, send)
+            await _refuse(error, route, send)
         except KeysUnavailableError as error:
             logger.error("Request refused: %s", error)
-            await _refuse(keys_unavailable(), send)
+            await _refuse(keys_unavailable(), route, send)
         else:
-            await self._protect(scope, receive, send, route, ring, client_public_key)
+            app = self._app_for(route, offer)
+            if offer.key is None:
+                self._count_clear_answer(route)
+                await app(offer.scope, offer.receive, send)
+            else:
+                await self._protect(app, offer, offer.key, send, route, ring)
 
-    def client_key(self, scope: Scope) -> bytes:
-        """Return the client public key that a request offers.
+    def route_of(self, matched: Matched | None) -> Route | None:
+        """Return the row for a matched route; None if nothing would serve it."""
+        return None if matched is None else self._options.routes.row(matched.path)
+
+    async def offer(self, scope: Scope, receive: Receive) -> Offer | None:
+        """Return what a request offers; None if its client went away.
 
         Raises:
-            ClientKeyError: it is missing, duplicated or malformed.
+            ClientKeyError: the key is missing, duplicated or malformed.
         """
-        values = [
-            value for name, value in scope["headers"] if name == self._client_key_header
-        ]
-        if len(values) != 1:
-            raise client_key_duplicated() if values else client_key_missing()
-        return parse_client_key(values[0].decode("latin-1"))
+        return await read_offer(
+            scope,
+            receive,
+            header=self._options.client_key_header,
+            member=self._options.client_key_member,
+            keyless=self._options.keyless,
+        )
 
     async def _protect(
         self,
-        scope: Scope,
-        receive: Receive,
+        app: ASGIApp,
+        offer: Offer,
+        client_public_key: bytes,
         send: Send,
         route: Route,
         ring: KeyRing,
-        client_public_key: bytes,
     ) -> None:
         responder = Responder(
             ring=ring,
             client_public_key=client_public_key,
             route=route,
-            server_key_header=self._server_key_header,
-            receive=receive,
+            wants_opaque=offer.wants_opaque,
+            server_key_header=self._options.server_key_header,
+            receive=offer.receive,
             send=send,
         )
         # Unguessable and ours: clients choose X-Request-Id, routers repeat it.
         request_id = secrets.token_hex(16)
         SHARED_REGISTRY[request_id] = client_public_key
-        inner_scope = _inner_scope(scope)
+        inner_scope = _inner_scope(offer.scope)
         failure = None
         try:
             try:
-                await self._app(inner_scope, responder.receive, responder.send)
+                await app(inner_scope, responder.receive, responder.send)
             except Exception as error:
                 failure = error
             # Outside of its handler, or what fails now would carry its words along.
@@ -142,22 +176,52 @@ class ProtectionMiddleware:
         finally:
             SHARED_REGISTRY.remove(request_id)
 
+    def header_key(self, scope: Scope) -> bytes:
+        """Return the client public key in a request's header.
 
-def path_below_root(scope: Scope) -> str:
-    """Return the path as the router matches it, without the root path."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and (path == root or path.startswith(root + "/")):
-        return path[len(root) :]
-    return path
+        Raises:
+            ClientKeyError: it is missing, duplicated or malformed.
+        """
+        return header_key(scope, self._options.client_key_header)
+
+    def refuse_stored(self, route: Route, body: bytes | None) -> None:
+        """Refuse what the server would keep, unless that leak is allowed.
+
+        Raises:
+            RequestError: it is refused.
+        """
+        if not self._options.allows_stored:
+            refuse_stored(route.path, body, has_store=self._options.has_store)
+
+    def _app_for(self, route: Route, offer: Offer) -> ASGIApp:
+        try:
+            self.refuse_stored(route, offer.body)
+        except RequestError as error:
+            logger.info("Request refused: %s", error.code)
+            return _Refusing(error, route)
+        return self._app
+
+    def _count_clear_answer(self, route: Route) -> None:
+        self._clear_answers += 1
+        # Each time the number doubles, so that a flood does not fill the log.
+        if self._clear_answers & (self._clear_answers - 1) == 0:
+            logger.warning(
+                "Answered in the clear, %d so far: a request for %s had no client "
+                "public key, and SG_KEYLESS_REQUESTS=allow.",
+                self._clear_answers,
+                route.path,
+            )
 
 
-def _is_mounted(scope: Scope) -> bool:
-    """Tell whether the application would serve the request by one of its routes."""
-    application = scope.get("app")
-    if application is None:
-        return True
-    return any(route.matches(scope)[0] is Match.FULL for route in application.routes)
+def _is_clear(route: Route, matched: Matched | None, method: str) -> bool:
+    """Tell whether an answer carries nothing that must be sealed.
+
+    What the router answers to another method than the clear route's is a constant.
+    """
+    if route.route_class is not RouteClass.CLEAR:
+        return False
+    allows = matched is not None and matched.allows
+    return not allows or route.methods is None or method in route.methods
 
 
 def _inner_scope(scope: Scope) -> Scope:
@@ -167,7 +231,18 @@ def _inner_scope(scope: Scope) -> Scope:
     return {**scope, "extensions": kept, "headers": headers}
 
 
-async def _refuse(error: RequestError, send: Send) -> None:
-    status, headers, body = refusal(error)
+class _Refusing:
+    """An application that answers every request with one error."""
+
+    def __init__(self, error: RequestError, route: Route) -> None:
+        self._error = error
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _refuse(self._error, self._route, send)
+
+
+async def _refuse(error: RequestError, route: Route, send: Send) -> None:
+    status, headers, body = refusal(error, route.carrier)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

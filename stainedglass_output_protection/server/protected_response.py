@@ -9,15 +9,26 @@ from __future__ import annotations
 import secrets
 
 from stainedglass_output_protection.errors import UsageError
-from stainedglass_output_protection.protocol.constants import NONCE_SEED_SIZE
+from stainedglass_output_protection.protocol.carriers import envelopes_for
+from stainedglass_output_protection.protocol.constants import (
+    CONTAINER_FIELDS,
+    CONTAINER_OPAQUE,
+    NONCE_SEED_SIZE,
+    OPAQUE_MEDIA_TYPE,
+)
 from stainedglass_output_protection.protocol.fields_writer import (
     FieldsStream,
-    seal_body,
+    seal_fields_body,
 )
 from stainedglass_output_protection.protocol.head import Parameters, encode_head
 from stainedglass_output_protection.protocol.key_schedule import derive_traffic_keys
+from stainedglass_output_protection.protocol.opaque_writer import (
+    OpaqueStream,
+    seal_opaque_body,
+)
 from stainedglass_output_protection.protocol.routes import Route
 from stainedglass_output_protection.protocol.sealer import Sealer
+from stainedglass_output_protection.protocol.stream_writer import StreamWriter
 from stainedglass_output_protection.server.key_ring import EpochKey
 
 Headers = list[tuple[bytes, bytes]]
@@ -25,25 +36,19 @@ Headers = list[tuple[bytes, bytes]]
 EVENT_STREAM = "text/event-stream"
 _BODILESS = frozenset({204, 205, 304})
 
-# Written anew, or a fingerprint of the plaintext.
-_DROPPED_HEADERS = frozenset(
+# What an application says with any other header goes nowhere: it may be content. Headers
+# of other middleware are added outside of the protection.
+_KEPT_HEADERS = frozenset(
     {
-        b"cache-control",
-        b"content-digest",
-        b"content-disposition",
-        b"content-encoding",
-        b"content-length",
-        b"content-md5",
-        b"content-type",
-        b"digest",
-        b"etag",
-        b"repr-digest",
+        b"allow",
+        b"date",
+        b"endpoint-load-metrics",
+        b"metadata",
+        b"retry-after",
+        b"vary",
+        b"www-authenticate",
+        b"x-request-id",
     }
-)
-
-_SERVER_ERROR = (
-    b'data: {"error":{"message":"The server failed while it was answering.",'
-    b'"type":"InternalServerError","param":null,"code":500}}\n\n'
 )
 
 
@@ -54,7 +59,15 @@ class ProtectedResponse:
     ended its body itself, or ``fail`` if it raised in a stream.
     """
 
-    __slots__ = ("_body", "_sealer", "_stream", "headers", "route", "status")
+    __slots__ = (
+        "_body",
+        "_envelopes",
+        "_is_opaque",
+        "_sealer",
+        "_stream",
+        "headers",
+        "status",
+    )
 
     def __init__(
         self,
@@ -65,13 +78,18 @@ class ProtectedResponse:
         server_key_header: str,
         status: int,
         headers: Headers,
+        wants_opaque: bool = False,
     ) -> None:
         content_type = _header(headers, b"content-type")
         if _header(headers, b"content-encoding") not in ("", "identity"):
             raise UsageError("A compressed body cannot be protected.")
+        media_type = content_type.partition(";")[0].strip().lower()
+        container = CONTAINER_FIELDS
+        if wants_opaque or not _has_fields(media_type):
+            container = CONTAINER_OPAQUE
         response_nonce = secrets.token_bytes(NONCE_SEED_SIZE)
         head = encode_head(
-            Parameters(container=route.container),
+            Parameters(container=container),
             client_public_key=client_public_key,
             response_nonce=response_nonce,
             statement=epoch_key.encoded_statement,
@@ -82,18 +100,21 @@ class ProtectedResponse:
             head=head,
             response_nonce=response_nonce,
         )
-        self.route = route
         self._sealer = Sealer(
             traffic_keys, head=head, status=status, content_type=content_type
         )
-        self._stream: FieldsStream | None = None
-        if content_type.partition(";")[0].strip().lower() == EVENT_STREAM:
-            self._stream = FieldsStream(self._sealer, route.name)
+        self._is_opaque = container == CONTAINER_OPAQUE
+        self._envelopes = envelopes_for(route.carrier)
+        self._stream: StreamWriter | None = None
+        if media_type == EVENT_STREAM:
+            writer = OpaqueStream if self._is_opaque else FieldsStream
+            self._stream = writer(self._sealer, self._envelopes)
         self._body: list[bytes] = []
         self.status = 200 if status in _BODILESS else status
+        shown_type = content_type if self._stream else "application/json"
         self.headers = _outer_headers(
             headers,
-            content_type if self._stream else "application/json",
+            OPAQUE_MEDIA_TYPE if self._is_opaque else shown_type,
             (server_key_header, epoch_key.public_key_base64),
         )
 
@@ -113,12 +134,27 @@ class ProtectedResponse:
         """Return the last wire bytes: the application has ended its body."""
         if self._stream is not None:
             return self._stream.finish()
-        return seal_body(self._sealer, b"".join(self._body), self.route.name)
+        body = b"".join(self._body)
+        if self._is_opaque:
+            return seal_opaque_body(self._sealer, body)
+        return seal_fields_body(self._sealer, body, self._envelopes)
 
     def fail(self) -> bytes:
-        """Return the last wire bytes of a stream whose application raised."""
-        assert self._stream is not None  # noqa: S101 - the caller has asked is_stream
-        return self._stream.fail(_SERVER_ERROR)
+        """Return the last wire bytes of a stream whose application raised.
+
+        Raises:
+            UsageError: this is no stream; another answer can take its place.
+        """
+        if self._stream is None:
+            raise UsageError("Only a stream can fail in the middle.")
+        return self._stream.fail()
+
+
+def _has_fields(media_type: str) -> bool:
+    """Tell whether a body of this type can be carried as JSON or events."""
+    return media_type in ("", EVENT_STREAM, "application/json") or media_type.endswith(
+        "+json"
+    )
 
 
 def _header(headers: Headers, wanted: bytes) -> str:
@@ -132,11 +168,7 @@ def _outer_headers(
     headers: Headers, content_type: str, server_key: tuple[str, str]
 ) -> Headers:
     name = server_key[0].lower().encode("ascii")
-    kept = [
-        item
-        for item in headers
-        if item[0].lower() not in _DROPPED_HEADERS and item[0].lower() != name
-    ]
+    kept = [item for item in headers if item[0].lower() in _KEPT_HEADERS]
     return [
         *kept,
         (b"content-type", content_type.encode("latin-1")),

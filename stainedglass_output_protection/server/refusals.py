@@ -10,12 +10,14 @@ from stainedglass_output_protection.errors import ClientKeyError, RequestError
 
 Headers = list[tuple[bytes, bytes]]
 
+_ANTHROPIC = ("messages", "count")
+
 
 def route_not_protected() -> RequestError:
     """Return the error for a route that is not in the table."""
     return RequestError(
-        "This route is not protected and is refused. Protected are "
-        "/v1/chat/completions and /v1/completions.",
+        "This route is not in the table of routes and is refused. The operator may add "
+        "it, sealed, with SG_PROTECTED_ROUTES, or in the clear with SG_CLEAR_ROUTES.",
         code="route_not_protected",
         status=403,
     )
@@ -33,28 +35,42 @@ def keys_unavailable() -> RequestError:
 def client_key_missing() -> ClientKeyError:
     """Return the error for a request without a client key."""
     return ClientKeyError(
-        "This route is protected and the request has no client public key header. Use "
-        "the protected client, and check that no gateway drops the header.",
+        "This route is protected and the request has no client public key, in a header "
+        "or in its body. Use the protected client.",
         code="client_key_missing",
     )
 
 
+def stored_response_refused() -> RequestError:
+    """Return the error for a response that would be, or is, kept by the server."""
+    return RequestError(
+        "Stored and background responses are refused: whoever sees the id of one could "
+        "fetch it with a key of his own. Send store: false, without background and "
+        "previous_response_id. The operator may allow this leak: "
+        "SG_ALLOW_LEAKS=stored-responses.",
+        code="stored_response_refused",
+        status=403,
+    )
+
+
 def client_key_duplicated() -> ClientKeyError:
-    """Return the error for a request with more than one client key header."""
+    """Return the error for a request with more than one client key."""
     return ClientKeyError(
-        "The client public key header occurs more than once.",
+        "The client public key occurs more than once, or header and body differ.",
         code="client_key_duplicated",
     )
 
 
-def refusal(error: RequestError) -> tuple[int, Headers, bytes]:
+def refusal(error: RequestError, carrier: str = "") -> tuple[int, Headers, bytes]:
     """Return status, headers and body of the answer to a refused request.
 
-    The words of a ``RequestError`` are constants: none holds what a client sent.
+    ``carrier`` is the route's. The words of a ``RequestError`` are constants: none
+    holds what a client sent.
     """
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    shape = '"type":"error",' if carrier in _ANTHROPIC else ""
     body = (
-        f'{{"error":{{"message":"{error}","type":"{kind}","param":null,'
+        f'{{{shape}"error":{{"message":"{error}","type":"{kind}","param":null,'
         f'"code":"{error.code}"}}}}'
     ).encode("ascii")
     headers = [

@@ -34,6 +34,7 @@ class Responder:
         "_route",
         "_send",
         "_server_key_header",
+        "_wants_opaque",
         "_writing",
         "has_sent",
     )
@@ -44,6 +45,7 @@ class Responder:
         ring: KeyRing,
         client_public_key: bytes,
         route: Route,
+        wants_opaque: bool,
         server_key_header: str,
         receive: Receive,
         send: Send,
@@ -51,6 +53,7 @@ class Responder:
         self._ring = ring
         self._client_public_key = client_public_key
         self._route = route
+        self._wants_opaque = wants_opaque
         self._server_key_header = server_key_header
         self._receive = receive
         self._send = send
@@ -104,7 +107,7 @@ class Responder:
         try:
             epoch_key = self._ring.current(unix_ms())
         except KeysUnavailableError:
-            status, headers, body = refusal(keys_unavailable())
+            status, headers, body = refusal(keys_unavailable(), self._route.carrier)
             await self._send_start(status, headers)
             await self._send_last(body)
             return
@@ -115,6 +118,7 @@ class Responder:
             server_key_header=self._server_key_header,
             status=message["status"],
             headers=list(message.get("headers", ())),
+            wants_opaque=self._wants_opaque,
         )
         self._writing = response
         if response.is_stream:

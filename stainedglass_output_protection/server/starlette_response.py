@@ -25,6 +25,7 @@ async def protect_response(
     ring: KeyRing,
     client_public_key: bytes,
     route: Route,
+    wants_opaque: bool = False,
     server_key_header: str,
 ) -> Response:
     """Return the protected form of ``response``; its background task runs as before.
@@ -40,6 +41,7 @@ async def protect_response(
         server_key_header=server_key_header,
         status=response.status_code,
         headers=list(response.raw_headers),
+        wants_opaque=wants_opaque,
     )
     if protected.is_stream:
         result: Response = StreamingResponse(

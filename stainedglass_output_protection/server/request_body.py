@@ -1,0 +1,108 @@
+"""The request's body, read before the application sees it.
+
+The client key may be a member of it, which is taken out: some routers drop headers
+(``protocol.md#client-key``).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.types import Message, Receive, Scope
+
+from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
+from stainedglass_output_protection.server.refusals import client_key_duplicated
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# What the application's own parser raises: text that is no JSON, or nested without end.
+_PARSER_ERRORS = (ValueError, RecursionError)
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object with its members in order, repeated ones included."""
+
+
+class Taken(NamedTuple):
+    """A body without the member, and the member's value if it was there."""
+
+    body: bytes
+    value: str | None
+
+
+def is_json(scope: Scope) -> bool:
+    """Tell whether a request says that its body is JSON."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type: bytes = value.partition(b";")[0].strip().lower()
+            return media_type == b"application/json" or media_type.endswith(b"+json")
+    return False
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """Return the whole body; None if the client went away before its end."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def replaying(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives ``body`` first and then what still comes."""
+    waiting: list[Message] = [
+        {"type": "http.request", "body": body, "more_body": False}
+    ]
+
+    async def receive_again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again
+
+
+def with_length(scope: Scope, length: int) -> Scope:
+    """Return the scope of a request whose body has another length now."""
+    headers = [
+        (name, str(length).encode("ascii") if name == b"content-length" else value)
+        for name, value in scope["headers"]
+    ]
+    return {**scope, "headers": headers}
+
+
+def take_member(body: bytes, name: str) -> Taken:
+    """Take the member ``name`` out of a JSON object; a value that is no string is "".
+
+    Raises:
+        ClientKeyError: it occurs twice.
+    """
+    if name.encode("ascii") not in body:
+        return Taken(body, None)
+    try:
+        pairs = json.loads(body, object_pairs_hook=Pairs)
+    except _PARSER_ERRORS:
+        return Taken(body, None)
+    if not isinstance(pairs, Pairs):
+        return Taken(body, None)
+    values = [value for member, value in pairs if member == name]
+    if not values:
+        return Taken(body, None)
+    if len(values) > 1:
+        raise client_key_duplicated()
+    return Taken(_without(body, name), values[0] if isinstance(values[0], str) else "")
+
+
+def _without(body: bytes, name: str) -> bytes:
+    """Return the object without a member; the others keep their bytes."""
+    try:
+        members = _members.decode(body)
+    except JSON_ERRORS:
+        # The application's parser takes more than JSON: NaN, other encodings.
+        parsed = json.loads(body)
+        del parsed[name]
+        return json.dumps(parsed).encode("utf-8")
+    members.pop(name, None)
+    return msgspec.json.encode(members)
