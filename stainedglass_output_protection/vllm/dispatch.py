@@ -13,14 +13,14 @@ from starlette.middleware.base import RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from stainedglass_output_protection.protocol.routes import RouteClass, classify
+from stainedglass_output_protection.protocol.routes import RouteClass
 from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.middleware import (
-    ProtectionMiddleware,
-    path_below_root,
-)
+from stainedglass_output_protection.server.matching import matched_route
+from stainedglass_output_protection.server.middleware import ProtectionMiddleware
+from stainedglass_output_protection.server.offer import wants_opaque
 from stainedglass_output_protection.server.refusals import route_not_protected
 from stainedglass_output_protection.server.starlette_response import protect_response
+from stainedglass_output_protection.server.stored_responses import makes_responses
 from stainedglass_output_protection.vllm.registry import (
     get_shared_registry,
     remove_key,
@@ -41,12 +41,16 @@ async def dispatch_protected(
         RequestError: there is no good client public key, or the route is refused.
         KeysUnavailableError: the server has no usable epoch key.
     """
-    route = classify(request.method, path_below_root(request.scope))
-    if route.route_class is RouteClass.CLEAR:
+    route = protection.route_of(matched_route(request.scope))
+    if route is not None and route.route_class is RouteClass.CLEAR:
         return await call_next(request)
-    if route.route_class is not RouteClass.PROTECTED:
+    # What ``call_next`` would answer on a route that is not mounted, nobody knows.
+    if route is None or route.route_class is not RouteClass.PROTECTED:
         raise route_not_protected()
-    client_public_key = protection.client_key(request.scope)
+    # Of the request only its header counts: the caller has its body.
+    client_public_key = protection.header_key(request.scope)
+    body = await request.body() if makes_responses(route.path) else None
+    protection.refuse_stored(route, body)
     ring = ring_of(request.scope)
     ring.current(unix_ms())  # Refuse before the engine works, not after.
     request_id = secrets.token_hex(16)
@@ -57,6 +61,7 @@ async def dispatch_protected(
             ring=ring,
             client_public_key=client_public_key,
             route=route,
+            wants_opaque=wants_opaque(request.scope),
             server_key_header=server_key_header,
         )
     except BaseException:

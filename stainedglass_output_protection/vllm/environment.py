@@ -46,6 +46,11 @@ def is_marked() -> bool:
     return os.environ.get(_MARK) == "1"
 
 
+def has_responses_store() -> bool:
+    """Tell whether vLLM was told to keep responses; any word but none and 0 tells it."""
+    return os.environ.get("VLLM_ENABLE_RESPONSES_API_STORE", "0") not in ("", "0")
+
+
 def hand_identity_to_children(path: Path) -> None:
     """Make this process and its children use the identity in ``path``."""
     os.environ[IDENTITY_VARIABLE] = str(path)

@@ -21,11 +21,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stainedglass_output_protection.server.middleware import ProtectionMiddleware
+from stainedglass_output_protection.protocol.routes import RouteTable
+from stainedglass_output_protection.server.middleware import (
+    Options,
+    ProtectionMiddleware,
+)
 from stainedglass_output_protection.vllm.dispatch import dispatch_protected
+from stainedglass_output_protection.vllm.environment import has_responses_store
 from stainedglass_output_protection.vllm.registry import get_shared_registry
 from stainedglass_output_protection.vllm.server_keys import ring_of
-from stainedglass_output_protection.vllm.settings import load_settings
+from stainedglass_output_protection.vllm.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import fastapi
@@ -62,10 +67,7 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
             inner = BaseHTTPMiddleware(_WholeBody(app), dispatch)
         self._server_key_header = settings.server_public_key_header_name
         self._protection = ProtectionMiddleware(
-            inner,
-            client_key_header=settings.client_public_key_header_name,
-            server_key_header=self._server_key_header,
-            ring_of=ring_of,
+            inner, _options(settings), ring_of=ring_of
         )
 
     @property
@@ -102,6 +104,20 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
             await self.app(scope, receive, send)
         finally:
             STACK_MIDDLEWARE.reset(token)
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        client_key_header=settings.client_public_key_header_name,
+        client_key_member=settings.client_key_member_name,
+        server_key_header=settings.server_public_key_header_name,
+        routes=RouteTable(
+            protected=settings.protected_routes, clear=settings.clear_routes
+        ),
+        keyless=settings.keyless_requests,
+        has_store=has_responses_store(),
+        allows_stored="stored-responses" in settings.allow_leaks,
+    )
 
 
 class _WholeBody:

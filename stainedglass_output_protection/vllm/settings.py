@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.constants import (
     DEFAULT_CLIENT_KEY_HEADER,
+    DEFAULT_CLIENT_KEY_MEMBER,
     DEFAULT_SERVER_KEY_HEADER,
     MAX_EPOCH_LIFE_MS,
 )
+from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.vllm.environment import (
     PREFIX,
     is_set,
     unknown_variable_warnings,
 )
 from stainedglass_output_protection.vllm.identity import read_identity_file
+from stainedglass_output_protection.vllm.leaks import LEAKS
 
 # RFC 9110, section 5.6.2: what a header name may consist of.
 # They mean something already, to HTTP or to this package's client.
@@ -29,6 +32,7 @@ _RESERVED = re.compile(
     r"cache-control|x-output-protection|access-control-.*"
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # A statement lives for two periods (protocol.md#epoch-statement).
 _MAX_REFRESH_S = MAX_EPOCH_LIFE_MS / 2 / 1000
 # Rotation shares its thread with the answers: it must survive a pause of that.
@@ -39,6 +43,9 @@ _REFRESH_RULE = (
 )
 
 
+Names = Annotated[frozenset[str], NoDecode]
+
+
 class Settings(BaseSettings):
     """What an operator may set. Made from the environment by ``load_settings``."""
 
@@ -46,8 +53,13 @@ class Settings(BaseSettings):
 
     client_public_key_header_name: str = DEFAULT_CLIENT_KEY_HEADER
     server_public_key_header_name: str = DEFAULT_SERVER_KEY_HEADER
+    client_key_member_name: str = DEFAULT_CLIENT_KEY_MEMBER
     key_refresh_time_s: Annotated[float, Field(allow_inf_nan=False)] = 3600.0
     identity_key_file: Path | None = None
+    keyless_requests: KeylessPolicy = KeylessPolicy.REQUIRED
+    protected_routes: Names = frozenset()
+    clear_routes: Names = frozenset()
+    allow_leaks: Names = frozenset()
 
     @field_validator("client_public_key_header_name", "server_public_key_header_name")
     @classmethod
@@ -59,6 +71,40 @@ class Settings(BaseSettings):
         if _RESERVED.fullmatch(name.lower()):
             raise ValueError("must not be a header that means something else already.")
         return name.lower()
+
+    @field_validator("client_key_member_name")
+    @classmethod
+    def _check_member_name(cls, name: str) -> str:
+        if not _MEMBER.fullmatch(name):
+            raise ValueError(
+                "must be a name of letters, digits and underscores, such as "
+                f"{DEFAULT_CLIENT_KEY_MEMBER}."
+            )
+        return name
+
+    @field_validator("protected_routes", "clear_routes", "allow_leaks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(filter(None, map(str.strip, value.split(","))))
+        return value
+
+    @field_validator("protected_routes", "clear_routes")
+    @classmethod
+    def _check_routes(cls, paths: frozenset[str]) -> frozenset[str]:
+        if not all(path.startswith("/") for path in paths):
+            raise ValueError(
+                "must be paths as the application mounts them, with commas between: "
+                "/a/path,/another/{id}"
+            )
+        return paths
+
+    @field_validator("allow_leaks")
+    @classmethod
+    def _check_leaks(cls, names: frozenset[str]) -> frozenset[str]:
+        if not names <= set(LEAKS):
+            raise ValueError(f"must be names from this list: {', '.join(LEAKS)}.")
+        return names
 
     @field_validator("key_refresh_time_s")
     @classmethod
@@ -92,6 +138,10 @@ class Settings(BaseSettings):
         for field in type(self).model_fields:
             value = getattr(self, field)
             shown = "not set" if value is None else value
+            if isinstance(value, frozenset):
+                shown = ",".join(sorted(value)) or "none"
+            if isinstance(value, KeylessPolicy):
+                shown = value.value
             if isinstance(value, float):
                 shown = f"{value:g}"
             lines.append(f"{variable_of(field)}={shown} ({self._source_of(field)})")
@@ -131,4 +181,6 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
     field = str(location[0]) if location else ""
     if field == "key_refresh_time_s":
         message = _REFRESH_RULE
+    if field == "keyless_requests":
+        message = f"must be one of {', '.join(item.value for item in KeylessPolicy)}."
     return f"{variable_of(field)} {message.removeprefix('Value error, ')}"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.middleware.base import BaseHTTPMiddleware
 
+from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.vllm import (
     entrypoint,
     middleware,
@@ -86,8 +87,13 @@ def test_variables_and_defaults() -> None:
     assert defaults == {
         "SG_CLIENT_PUBLIC_KEY_HEADER_NAME": "x-client-public-key",
         "SG_SERVER_PUBLIC_KEY_HEADER_NAME": "x-server-public-key",
+        "SG_CLIENT_KEY_MEMBER_NAME": "sg_client_public_key",
         "SG_KEY_REFRESH_TIME_S": 3600.0,
         "SG_IDENTITY_KEY_FILE": None,
+        "SG_KEYLESS_REQUESTS": KeylessPolicy.REQUIRED,
+        "SG_PROTECTED_ROUTES": frozenset(),
+        "SG_CLEAR_ROUTES": frozenset(),
+        "SG_ALLOW_LEAKS": frozenset(),
     }
 
 
