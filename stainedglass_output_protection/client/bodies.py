@@ -15,6 +15,7 @@ import msgspec
 from stainedglass_output_protection.errors import (
     MalformedFrameError,
     TooLargeError,
+    TrailingDataError,
     TruncatedError,
     UnprotectedResponseError,
 )
@@ -22,6 +23,7 @@ from stainedglass_output_protection.protocol.constants import MAX_BODY, TEXT_PRE
 from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
+from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
 from stainedglass_output_protection.protocol.opener import Opener
 
 _QUOTED_WORDS = 200
@@ -136,6 +138,35 @@ class StreamBody:
                 f"words, which anyone on the way may have written: {words!r}"
             )
         self._has_clear_events = True
+
+
+class OpaqueBody:
+    """Frames behind their lengths; memory does not grow with their number."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._splitter = FrameSplitter()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the payload of each frame that ``chunk`` completes.
+
+        Raises:
+            ResponseError: a frame does not open, or follows the final one.
+        """
+        for frame in self._splitter.feed(chunk):
+            yield self._opener.open(frame)
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield nothing.
+
+        Raises:
+            TruncatedError: the final frame has not come.
+            TrailingDataError: there is something after it.
+        """
+        self._opener.finish()
+        if self._splitter.is_in_frame:
+            raise TrailingDataError("There is something after the final frame.")
+        return iter(())
 
 
 class HeldBytes:

@@ -11,7 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stainedglass_output_protection.client.bodies import Body, StreamBody, UnaryBody
+from stainedglass_output_protection.client.bodies import (
+    Body,
+    OpaqueBody,
+    StreamBody,
+    UnaryBody,
+)
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.client.verdict import MARK_HEADER, Mark, Verdict
 from stainedglass_output_protection.errors import (
@@ -19,13 +24,15 @@ from stainedglass_output_protection.errors import (
     UnprotectedResponseError,
     UsageError,
 )
+from stainedglass_output_protection.protocol.constants import (
+    CONTAINER_FIELDS,
+    CONTAINER_OPAQUE,
+    OPAQUE_MEDIA_TYPE,
+)
+from stainedglass_output_protection.protocol.head import Parameters
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from stainedglass_output_protection.protocol.opener import Opener
-from stainedglass_output_protection.protocol.routes import (
-    Route,
-    RouteClass,
-    classify_url,
-)
+from stainedglass_output_protection.protocol.routes import is_clear_url
 from stainedglass_output_protection.protocol.statement import Statement
 from stainedglass_output_protection.protocol.trust import StatementPolicy
 
@@ -33,6 +40,7 @@ Origin = tuple[str, str, "int | None"]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 _EVENT_STREAM = "text/event-stream"
+_JSON_SPACE = b" \t\r\n"
 _MARK_HEADER_BYTES = MARK_HEADER.encode("ascii")
 # They describe the outer body, of which the caller sees nothing.
 _OUTER_HEADERS = frozenset(
@@ -59,20 +67,41 @@ class Exchange:
 
     def __init__(
         self,
-        route: Route,
         *,
-        client_key_header: str,
+        is_clear: bool,
+        settings: ClientSettings,
         accept: Callable[[Statement], None],
     ) -> None:
-        self.is_clear = route.route_class is RouteClass.CLEAR
+        self.is_clear = is_clear
         self.request_headers: Mapping[str, str] = {}
-        if not self.is_clear:
-            key_pair = ClientKeyPair.generate()
-            self._opener = Opener(key_pair, accept=accept)
-            self.request_headers = {
-                client_key_header: key_pair.header_value,
+        self._settings = settings
+        if not is_clear:
+            self._key_pair = ClientKeyPair.generate()
+            self._accept = accept
+            self._opener: Opener | None = None
+            headers = {
+                settings.client_key_header: self._key_pair.header_value,
                 "accept-encoding": "identity",
             }
+            if settings.asks_opaque:
+                headers["accept"] = OPAQUE_MEDIA_TYPE
+            self.request_headers = headers
+
+    def request_body(self, content_type: str, body: bytes) -> bytes | None:
+        """Return the body with the client key as a member, or None to leave it.
+
+        For what lies on the way and drops headers.
+        """
+        if self.is_clear or _media_type(content_type) != "application/json":
+            return None
+        name = self._settings.client_key_member
+        start = body.lstrip(_JSON_SPACE)
+        if not start.startswith(b"{") or name.encode("ascii") in body:
+            return None
+        rest = start[1:].lstrip(_JSON_SPACE)
+        comma = "" if rest.startswith(b"}") else ","
+        member = f'{{"{name}":"{self._key_pair.header_value}"{comma}'
+        return member.encode("ascii") + rest
 
     def receive(self, status: int, content_type: str) -> Body:
         """Judge the outer head and return the body to push the bytes into.
@@ -88,9 +117,20 @@ class Exchange:
             )
         if status < 200:
             raise UnprotectedResponseError("The answer has no final status.")
-        is_stream = content_type.split(";")[0].strip().lower() == _EVENT_STREAM
-        body_type = StreamBody if is_stream else UnaryBody
-        return body_type(self._opener, is_error=status >= 400)
+        media_type = _media_type(content_type)
+        is_opaque = media_type == OPAQUE_MEDIA_TYPE
+        wanted = is_opaque or self._settings.asks_opaque
+        container = CONTAINER_OPAQUE if wanted else CONTAINER_FIELDS
+        opener = Opener(
+            self._key_pair,
+            accept=self._accept,
+            parameters=Parameters(container=container),
+        )
+        self._opener = opener
+        if is_opaque:
+            return OpaqueBody(opener)
+        body_type = StreamBody if media_type == _EVENT_STREAM else UnaryBody
+        return body_type(opener, is_error=status >= 400)
 
     def report(self, status: int, headers: RawHeaders) -> Report:
         """Return what to show in place of the outer ``status`` and ``headers``."""
@@ -99,15 +139,15 @@ class Exchange:
             for name, value in headers
             if name.lower() not in _OUTER_HEADERS
         ]
-        statement = self._opener.statement
-        if self._opener.status is None or statement is None:
+        opener = self._opener
+        if opener is None or opener.status is None or opener.statement is None:
             verdict = Verdict(Mark.UNAUTHENTICATED)
         else:
-            verdict = Verdict.opened(statement)
-            status = self._opener.status
+            verdict = Verdict.opened(opener.statement)
+            status = opener.status
             shown = [item for item in shown if item[0].lower() != b"content-type"]
-            if self._opener.content_type:
-                content_type = self._opener.content_type.encode("ascii")
+            if opener.content_type:
+                content_type = opener.content_type.encode("ascii")
                 shown.append((b"content-type", content_type))
         shown.append((_MARK_HEADER_BYTES, verdict.mark.value.encode("ascii")))
         return Report(status, shown, verdict)
@@ -132,13 +172,15 @@ class Protection:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, identity: str | Iterable[str] | None = None) -> Protection:
+    def load(
+        cls, identity: str | Iterable[str] | None = None, *, asks_opaque: bool = False
+    ) -> Protection:
         """Return one with the environment's settings, ``identity`` going first.
 
         Raises:
             ConfigurationError: a setting is wrong.
         """
-        return cls(ClientSettings.load(identity))
+        return cls(ClientSettings.load(identity, asks_opaque=asks_opaque))
 
     def begin(self, method: str, origin: Origin, path: str) -> Exchange:
         """Return the exchange for one attempt, with a key pair of its own.
@@ -155,10 +197,14 @@ class Protection:
                 "request. Make another client for another server."
             )
         return Exchange(
-            classify_url(method, path),
-            client_key_header=self._settings.client_key_header,
+            is_clear=is_clear_url(method, path),
+            settings=self._settings,
             accept=self._accept,
         )
 
     def _accept(self, statement: Statement) -> None:
         self._policy.accept(statement, now_ms=int(self._clock() * 1000))
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()

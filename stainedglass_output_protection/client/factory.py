@@ -15,7 +15,10 @@ _FIRST_SDK_THAT_SHOWS_ERRORS = 3
 
 
 def protected_client(
-    *, identity: str | Iterable[str] | None = None, **client_kwargs: Any
+    *,
+    identity: str | Iterable[str] | None = None,
+    opaque: bool = False,
+    **client_kwargs: Any,
 ) -> Any:
     """Return a sync HTTP client that opens protected answers.
 
@@ -24,20 +27,26 @@ def protected_client(
     whichever the installed ``openai`` is built on, with the SDK's timeouts and limits,
     and takes the arguments of that. ``identity`` is the server's fingerprint, or a set
     of them; the default is the environment's ``SG_SERVER_IDENTITY``, else no pin.
+    ``opaque`` asks for the smallest answers, in which gateways can read nothing.
 
     Raises:
         ImportError: no HTTP library is installed.
         ConfigurationError: the identity is not a fingerprint.
         UsageError: an argument is not possible with protection.
     """
-    return _make(_find_sdk(is_async=False), identity, client_kwargs)
+    protection = Protection.load(identity, asks_opaque=opaque)
+    return _make(_find_sdk(is_async=False), protection, client_kwargs)
 
 
 def protected_async_client(
-    *, identity: str | Iterable[str] | None = None, **client_kwargs: Any
+    *,
+    identity: str | Iterable[str] | None = None,
+    opaque: bool = False,
+    **client_kwargs: Any,
 ) -> Any:
     """Return an async HTTP client, for ``AsyncOpenAI``; else ``protected_client``."""
-    return _make(_find_sdk(is_async=True), identity, client_kwargs)
+    protection = Protection.load(identity, asks_opaque=opaque)
+    return _make(_find_sdk(is_async=True), protection, client_kwargs)
 
 
 class _Sdk(NamedTuple):
@@ -46,14 +55,11 @@ class _Sdk(NamedTuple):
     defer_errors: bool
 
 
-def _make(
-    sdk: _Sdk, identity: str | Iterable[str] | None, client_kwargs: dict[str, Any]
-) -> Any:
+def _make(sdk: _Sdk, protection: Protection, client_kwargs: dict[str, Any]) -> Any:
     if client_kwargs.setdefault("follow_redirects", False):
         raise UsageError(
             "A protected client never follows redirects: leave follow_redirects out."
         )
-    protection = Protection.load(identity)
     client = sdk.client_class(**client_kwargs)
 
     def protect(transport: Any) -> Any:

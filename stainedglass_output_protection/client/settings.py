@@ -7,24 +7,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stainedglass_output_protection.errors import ConfigurationError
-from stainedglass_output_protection.protocol.constants import DEFAULT_CLIENT_KEY_HEADER
+from stainedglass_output_protection.protocol.constants import (
+    DEFAULT_CLIENT_KEY_HEADER,
+    DEFAULT_CLIENT_KEY_MEMBER,
+)
 from stainedglass_output_protection.protocol.identity import parse_pins
 
 IDENTITY_VARIABLE = "SG_SERVER_IDENTITY"
 CLIENT_KEY_HEADER_VARIABLE = "SG_CLIENT_PUBLIC_KEY_HEADER_NAME"
+CLIENT_KEY_MEMBER_VARIABLE = "SG_CLIENT_KEY_MEMBER_NAME"
 
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """The pinned fingerprints (None: no pin) and the client key's header name."""
+    """What one client is told.
+
+    ``pins`` are the fingerprints it accepts (None: no pin); the names are those of the
+    header and of the body's member that carry the client key; ``asks_opaque`` asks for
+    answers in container ``opaque``.
+    """
 
     pins: frozenset[str] | None = None
     client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
+    client_key_member: str = DEFAULT_CLIENT_KEY_MEMBER
+    asks_opaque: bool = False
 
     @classmethod
     def load(
         cls,
         identity: str | Iterable[str] | None = None,
+        *,
+        asks_opaque: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> ClientSettings:
         """Return the settings; an ``identity`` given here wins over the environment.
@@ -42,7 +55,10 @@ class ClientSettings:
                     "Set it to the server's fingerprint, or unset it."
                 )
         header = variables.get(CLIENT_KEY_HEADER_VARIABLE, "").strip().lower()
+        member = variables.get(CLIENT_KEY_MEMBER_VARIABLE, "").strip()
         return cls(
             pins=None if identity is None else parse_pins(identity),
             client_key_header=header or DEFAULT_CLIENT_KEY_HEADER,
+            client_key_member=member or DEFAULT_CLIENT_KEY_MEMBER,
+            asks_opaque=asks_opaque,
         )

@@ -68,13 +68,18 @@ class _Driver:
         exchange = self._protection.begin(
             request.method, (url.scheme, url.host, url.port), _raw_path(url)
         )
+        body = exchange.request_body(
+            request.headers.get("content-type", ""), _body_in_memory(request)
+        )
         sent = self._library.request(
             method=request.method,
             url=url,
             headers=request.headers,
-            stream=request.stream,
             extensions=request.extensions,
+            **({"stream": request.stream} if body is None else {"content": body}),
         )
+        if body is not None:
+            sent.headers["content-length"] = str(len(body))
         for name, value in exchange.request_headers.items():
             sent.headers[name] = value
         return exchange, sent
@@ -190,6 +195,14 @@ class AsyncDriver(_Driver):
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self._inner.__aexit__(*exc_info)
+
+
+def _body_in_memory(request: Any) -> bytes:
+    """Return a request's body; nothing if it is a stream that was not read."""
+    try:
+        return bytes(request.content)
+    except RuntimeError:
+        return b""
 
 
 def _raw_path(url: Any) -> str:
