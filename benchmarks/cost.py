@@ -26,7 +26,7 @@ from benchmarks.harness import (
     fresh_client_key,
     one_response,
     protection,
-    receive,
+    receiving,
     scope_of,
 )
 
@@ -117,7 +117,7 @@ def new_loop() -> tuple[asyncio.AbstractEventLoop, str]:
 async def _once(app: App, scope: dict[str, Any]) -> float:
     # The thread's own time: other processes of a busy machine are not in it.
     started = time.thread_time()
-    await app({**scope}, receive, discard)
+    await app({**scope}, receiving(), discard)
     return time.thread_time() - started
 
 

@@ -18,10 +18,13 @@ from stainedglass_output_protection.protocol.constants import (
 )
 from stainedglass_output_protection.protocol.encoding import encode_base64
 from stainedglass_output_protection.protocol.identity import IdentityKey
-from stainedglass_output_protection.protocol.routes import classify
+from stainedglass_output_protection.protocol.routes import TABLE
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.server.middleware import ProtectionMiddleware
+from stainedglass_output_protection.server.middleware import (
+    Options,
+    ProtectionMiddleware,
+)
 from stainedglass_output_protection.server.protected_response import ProtectedResponse
 
 Message = Any
@@ -74,7 +77,7 @@ def protected_response(shape: Shape) -> ProtectedResponse:
     return ProtectedResponse(
         epoch_key=key_ring().current(unix_ms()),
         client_public_key=fresh_client_key(),
-        route=classify("POST", shape.path),
+        route=TABLE.row(shape.path),
         server_key_header=DEFAULT_SERVER_KEY_HEADER,
         status=200,
         headers=list(_HEADERS),
@@ -83,12 +86,7 @@ def protected_response(shape: Shape) -> ProtectedResponse:
 
 def protection(app: App) -> App:
     """Return the application within the middleware."""
-    return ProtectionMiddleware(
-        app,
-        client_key_header=DEFAULT_CLIENT_KEY_HEADER,
-        server_key_header=DEFAULT_SERVER_KEY_HEADER,
-        ring_of=lambda scope: key_ring(),
-    )
+    return ProtectionMiddleware(app, Options(), ring_of=lambda scope: key_ring())
 
 
 def application(events: list[bytes]) -> App:
@@ -128,9 +126,16 @@ def scope_of(path: str, client_public_key: bytes) -> dict[str, Any]:
     }
 
 
-async def receive() -> Message:
-    """Wait, as a client does that has sent its request."""
-    await asyncio.Event().wait()
+def receiving() -> Callable[[], Coroutine[Any, Any, Message]]:
+    """Return the ``receive`` of one request, whose client has sent it and waits."""
+    body = [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+    async def receive() -> Message:
+        if not body:
+            await asyncio.Event().wait()
+        return body.pop()
+
+    return receive
 
 
 async def discard(message: Message) -> None:

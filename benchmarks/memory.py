@@ -16,7 +16,7 @@ from benchmarks.harness import (
     fresh_client_key,
     one_response,
     protection,
-    receive,
+    receiving,
     scope_of,
 )
 
@@ -80,7 +80,7 @@ async def _respond(shape: Shape, events: int, warmed_up: Callable[[], None]) -> 
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
     scope = scope_of(shape.path, fresh_client_key())
-    await protection(app)(scope, receive, discard)
+    await protection(app)(scope, receiving(), discard)
 
 
 def _resident() -> int:

@@ -15,7 +15,7 @@ from benchmarks.harness import (
     fresh_client_key,
     one_response,
     protection,
-    receive,
+    receiving,
     scope_of,
 )
 
@@ -79,5 +79,5 @@ async def _first_event(app: App, scope: dict[str, Any]) -> float:
             arrived.append(time.thread_time())
 
     started = time.thread_time()
-    await app({**scope}, receive, send)
+    await app({**scope}, receiving(), send)
     return arrived[0] - started

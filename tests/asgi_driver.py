@@ -8,15 +8,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from stainedglass_output_protection.protocol.constants import (
+    CONTAINER_FIELDS,
+    CONTAINER_OPAQUE,
+    OPAQUE_MEDIA_TYPE,
+)
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
+from stainedglass_output_protection.protocol.head import Parameters
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
+from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
 from stainedglass_output_protection.protocol.opener import Opener
 from stainedglass_output_protection.protocol.trust import StatementPolicy
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.server.middleware import ProtectionMiddleware
+from stainedglass_output_protection.server.middleware import (
+    Options,
+    ProtectionMiddleware,
+)
 
 Message = MutableMapping[str, Any]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -31,15 +41,12 @@ def make_ring(period_ms: int = 3_600_000) -> KeyRing:
     return ring
 
 
-def protect(app: ASGIApp, ring: KeyRing | None = None) -> ProtectionMiddleware:
-    """Return ``app`` behind the middleware, with the default header names."""
+def protect(
+    app: ASGIApp, ring: KeyRing | None = None, **options: Any
+) -> ProtectionMiddleware:
+    """Return ``app`` behind the middleware, with the default names."""
     used = make_ring() if ring is None else ring
-    return ProtectionMiddleware(
-        app,
-        client_key_header="x-client-public-key",
-        server_key_header="x-server-public-key",
-        ring_of=lambda scope: used,
-    )
+    return ProtectionMiddleware(app, Options(**options), ring_of=lambda scope: used)
 
 
 def answering(
@@ -114,17 +121,25 @@ class Opened:
 
     def __init__(self, sent: list[Message], key_pair: ClientKeyPair) -> None:
         policy = StatementPolicy()
-        opener = Opener(key_pair, accept=lambda it: policy.accept(it, now_ms=unix_ms()))
-        self.payloads: list[bytes] = []
         wire = body_of(sent)
-        if header_of(sent, b"content-type")[0].startswith(b"text/event-stream"):
-            texts = [event_data(block) for block in EventSplitter().feed(wire)]
+        content_type = header_of(sent, b"content-type")[0]
+        is_opaque = content_type == OPAQUE_MEDIA_TYPE.encode()
+        opener = Opener(
+            key_pair,
+            accept=lambda it: policy.accept(it, now_ms=unix_ms()),
+            parameters=Parameters(
+                container=CONTAINER_OPAQUE if is_opaque else CONTAINER_FIELDS
+            ),
+        )
+        if is_opaque:
+            frames = FrameSplitter().feed(wire)
+        elif content_type.startswith(b"text/event-stream"):
+            datas = [event_data(block) for block in EventSplitter().feed(wire)]
+            found = [find_frame(data) for data in datas if data is not None]
+            frames = [frame for frame in found if frame is not None]
         else:
-            texts = [wire]
-        for text in texts:
-            frame = find_frame(text) if text is not None else None
-            if frame is not None:
-                self.payloads.append(opener.open(frame))
+            frames = [frame for frame in [find_frame(wire)] if frame is not None]
+        self.payloads = [opener.open(frame) for frame in frames]
         self.is_complete = opener.is_complete
         self.status = opener.status
         self.content_type = opener.content_type

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stainedglass_output_protection.protocol.carriers import envelopes_for
 from stainedglass_output_protection.protocol.encoding import frame_to_text
-from stainedglass_output_protection.protocol.envelope import body_envelope
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
@@ -215,7 +215,7 @@ def test_a_member_nobody_knows_never_reaches_an_envelope(
     extra: dict[str, Any], inner: dict[str, Any], route: str
 ) -> None:
     body = json.dumps({"id": "1", "choices": [{"index": 0, **inner}], **extra})
-    envelope = body_envelope(body.encode(), route)
+    envelope = envelopes_for(route).body(body.encode())
     rendered = envelope.around(frame_to_text(b"frame"))
     assert SECRET.encode() not in rendered
     assert find_frame(rendered) == b"frame"
@@ -237,7 +237,7 @@ async def test_events_without_room_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize("body", [b'{"id":"\xff"}', b"[" * 100_000, b"\xef\xbb\xbf{}"])
 def test_odd_json_is_carried_whole(body: bytes) -> None:
-    rendered = body_envelope(body, "chat").around(frame_to_text(b"frame"))
+    rendered = envelopes_for("chat").body(body).around(frame_to_text(b"frame"))
     assert find_frame(rendered) == b"frame"
     assert find_frame(b'{"sealed":"sgop1.\xff"}') is None
     assert find_frame(b'{"sgop1.":' + b"[" * 100_000) is None

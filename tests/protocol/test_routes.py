@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from stainedglass_output_protection.protocol.carriers import envelopes_for
 from stainedglass_output_protection.protocol.routes import (
     REFUSED,
     ROUTES,
+    TABLE,
     Route,
     RouteClass,
-    classify,
-    classify_url,
+    RouteTable,
+    is_clear_url,
 )
 
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -20,48 +22,55 @@ SPECIFICATION = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 @pytest.mark.parametrize("prefix", ["", "/api", "/a/b", "/v1"])
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
-def test_a_client_finds_each_route_below_any_prefix(prefix: str, route: Route) -> None:
-    for method in route.methods:
-        found = classify_url(method, prefix + route.path)
-        assert found is (route if may_have(prefix, route) else REFUSED)
+def test_a_client_takes_clear_answers_of_clear_routes_only(
+    prefix: str, route: Route
+) -> None:
+    for method in route.methods or ("GET", "POST"):
+        assert is_clear_url(method, prefix + route.path) is may_be_clear(prefix, route)
 
 
-def may_have(prefix: str, route: Route) -> bool:
-    if route.route_class is RouteClass.PROTECTED or not prefix:
-        return True
-    return route.path.startswith("/v1/") and prefix != "/v1"
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/responses/health",
-        "/v1/responses/a%2Fmetrics",
-        "/v1/files/v1/models",
-        "/v2/responses/health",
-        "/v1/responses/v1%2Fmodels",
-    ],
-)
-def test_no_id_in_a_path_makes_its_answer_clear(path: str) -> None:
-    assert classify_url("GET", path) is REFUSED
+def may_be_clear(prefix: str, route: Route) -> bool:
+    if route.route_class is not RouteClass.CLEAR:
+        return False
+    return not prefix or (route.path.startswith("/v1/") and prefix != "/v1")
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v1/responses"),
-        ("POST", "/v1/modelsx"),
+        ("GET", "/v1/responses/health"),
+        ("GET", "/v1/responses/a%2Fmetrics"),
+        ("GET", "/v1/files/v1/models"),
+        ("GET", "/v2/responses/health"),
+        ("GET", "/v1/responses/v1%2Fmodels"),
         ("POST", "/v1/models"),
-        ("GET", "/v1/chat/completions"),
-        ("POST", "/v1/chat/completions/"),
-        ("POST", "//v1/chat/completions"),
-        ("POST", "/v1/chat%2Fcompletions"),
+        ("GET", "/v1/modelsx"),
+        ("POST", "/health"),
+        ("GET", "//health"),
         ("GET", ""),
     ],
 )
-def test_everything_else_is_refused(method: str, path: str) -> None:
-    assert classify(method, path) is REFUSED
-    assert classify_url(method, path).route_class is not RouteClass.CLEAR
+def test_nothing_else_in_a_path_makes_its_answer_clear(method: str, path: str) -> None:
+    assert not is_clear_url(method, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/v1", "/v1/modelsx", "/v1/chat/completions/"]
+)
+def test_what_is_in_no_row_is_refused(path: str) -> None:
+    assert TABLE.row(path) is REFUSED
+
+
+def test_every_carrier_of_the_table_is_one() -> None:
+    for route in ROUTES:
+        assert envelopes_for(route.carrier).body(b"{}").after is not None
+
+
+def test_an_operator_adds_rows() -> None:
+    table = RouteTable(protected=["/mine/{id}"], clear=["/open"])
+    assert table.row("/mine/{id}").route_class is RouteClass.PROTECTED
+    assert table.row("/open").route_class is RouteClass.CLEAR
+    assert TABLE.row("/open") is REFUSED
 
 
 def test_the_specification_names_every_row() -> None:
