@@ -16,8 +16,9 @@ _ANTHROPIC = ("messages", "count")
 def route_not_protected() -> RequestError:
     """Return the error for a route that is not in the table."""
     return RequestError(
-        "This route is not in the table of routes and is refused. The operator may add "
-        "it, sealed, with SG_PROTECTED_ROUTES, or in the clear with SG_CLEAR_ROUTES.",
+        "This route is not protected: it is not in the table of routes, so it is "
+        "refused. The operator may add it, sealed, with SG_PROTECTED_ROUTES, or in the "
+        "clear with SG_CLEAR_ROUTES.",
         code="route_not_protected",
         status=403,
     )
