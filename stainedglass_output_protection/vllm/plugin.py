@@ -1,7 +1,7 @@
 """What vLLM's plugin loaders call: one general plugin and one endpoint plugin.
 
 Importing this module imports neither vLLM nor the rest of this package: vLLM loads it
-in every process, the engine's included, where it has nothing to do.
+in every process, the engine's included, where it only watches the log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def register() -> None:
     """
     if is_marked():
         from stainedglass_output_protection.vllm import _seams
+        from stainedglass_output_protection.vllm.log import join_vllm_logging
 
+        join_vllm_logging()  # The engine's processes too log what a model wrote.
         _seams.patch_loaded()
 
 
