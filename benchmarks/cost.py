@@ -32,7 +32,21 @@ from benchmarks.harness import (
 
 TARGET_RATIO = 1 / 3
 GOAL_RATIO = 1 / 4
-HARD_SHAPE = "content"
+# Events of the same size; those whose every part changes are parsed, and cost more.
+HARD_SHAPES = frozenset(
+    {
+        "content",
+        "reasoning",
+        "tools",
+        "usage",
+        "n=2",
+        "completions",
+        "responses",
+        "messages",
+        "opaque",
+        "opaque responses",
+    }
+)
 EVENTS = 500
 ROUNDS = 60
 
@@ -52,8 +66,8 @@ class Cost:
 
     @property
     def is_met(self) -> bool:
-        """Whether the target is met; it is set for one shape only."""
-        return self.shape != HARD_SHAPE or self.ratio <= TARGET_RATIO
+        """Whether the target is met; logprobs and continuous usage have none."""
+        return self.shape not in HARD_SHAPES or self.ratio <= TARGET_RATIO
 
     def report(self) -> dict[str, Any]:
         """Return the members for JSON."""
@@ -75,7 +89,7 @@ def measure(shape: Shape, *, rounds: int, events: int = EVENTS) -> Cost:
         "protection": protection(app),
         "base": BaseHTTPMiddleware(app, dispatch=_hand_on),
     }
-    scope = scope_of(shape.path, fresh_client_key())
+    scope = scope_of(shape.path, fresh_client_key(), is_opaque=shape.is_opaque)
     times: dict[str, list[float]] = {name: [] for name in variants}
     loop, loop_name = new_loop()
     try:

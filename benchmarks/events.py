@@ -14,12 +14,22 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.named_events import messages_events, responses_events
 from benchmarks.tokens import chat_logprobs, completion_logprobs, vocabulary
 
 MODEL = "Qwen/Qwen3-8B"
 DONE = b"data: [DONE]\n\n"
 _PROMPT_TOKENS = 57
+_DELTAS = (b"event: response.output_text.delta\n", b"event: content_block_delta\n")
 _encode = msgspec.json.Encoder().encode
+
+
+_PATHS = {
+    "text": "/v1/completions",
+    "responses": "/v1/responses",
+    "messages": "/v1/messages",
+}
+_NAMED = {"responses": responses_events, "messages": messages_events}
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,8 @@ class Shape:
     """A kind of request, so a kind of stream.
 
     ``member`` is where the tokens go: ``content``, ``reasoning``, ``tools`` or, in
-    completions, ``text``. ``logprobs`` is the number of alternatives, None for off.
+    completions, ``text``; or the API with named events, ``responses`` or ``messages``.
+    ``logprobs`` is the number of alternatives, None for off.
     """
 
     name: str
@@ -37,16 +48,17 @@ class Shape:
     continuous_usage: bool = False
     choices: int = 1
     model: str = MODEL
+    is_opaque: bool = False
 
     @property
     def is_chat(self) -> bool:
         """Whether it is a stream of the chat route."""
-        return self.member != "text"
+        return self.path == "/v1/chat/completions"
 
     @property
     def path(self) -> str:
         """The route that sends it."""
-        return "/v1/chat/completions" if self.is_chat else "/v1/completions"
+        return _PATHS.get(self.member, "/v1/chat/completions")
 
 
 SHAPES = (
@@ -61,6 +73,10 @@ SHAPES = (
     Shape("n=2", choices=2),
     Shape("completions", "text"),
     Shape("completions, logprobs 5", "text", logprobs=5),
+    Shape("responses", "responses"),
+    Shape("messages", "messages"),
+    Shape("opaque", is_opaque=True),
+    Shape("opaque responses", "responses", is_opaque=True),
 )
 
 
@@ -89,6 +105,9 @@ class Stream:
     def events(self, groups: list[list[int]]) -> Iterator[Event]:
         """Return all events; choices take turns, each with one group of tokens."""
         shape = self._shape
+        if shape.member in _NAMED:
+            yield from self._named(groups)
+            return
         if shape.is_chat:
             for index in range(shape.choices):
                 delta = {"role": "assistant", "content": ""}
@@ -103,12 +122,25 @@ class Stream:
             yield Event(_framed({**self._members(), "choices": [], **usage}))
         yield Event(DONE)
 
+    def _named(self, groups: list[list[int]]) -> Iterator[Event]:
+        """Return the events of an API that names them; its deltas have the tokens."""
+        texts = [self._text(0, group) for group in groups]
+        number = self._source.getrandbits(64)
+        events = list(_NAMED[self._shape.member](texts, self._shape.model, number))
+        deltas = iter(groups)
+        for event in events:
+            is_delta = event.startswith(_DELTAS)
+            yield Event(event, tuple(next(deltas)) if is_delta else ())
+
+    def _text(self, index: int, group: list[int]) -> str:
+        pieces = b"".join(vocabulary().piece(token) for token in group)
+        return self._decoders[index].decode(pieces)
+
     def _tokens(self, index: int, group: list[int], *, is_last: bool) -> Event:
         shape = self._shape
         is_first = self._counts[index] == 0
         self._counts[index] += len(group)
-        pieces = b"".join(vocabulary().piece(token) for token in group)
-        text = self._decoders[index].decode(pieces)
+        text = self._text(index, group)
         ending: dict[str, Any] = {"finish_reason": "length" if is_last else None}
         if is_last or not shape.is_chat:
             ending["stop_reason"] = None

@@ -15,6 +15,7 @@ from benchmarks.tokens import groups, vocabulary
 from stainedglass_output_protection.protocol.constants import (
     DEFAULT_CLIENT_KEY_HEADER,
     DEFAULT_SERVER_KEY_HEADER,
+    OPAQUE_MEDIA_TYPE,
 )
 from stainedglass_output_protection.protocol.encoding import encode_base64
 from stainedglass_output_protection.protocol.identity import IdentityKey
@@ -81,12 +82,15 @@ def protected_response(shape: Shape) -> ProtectedResponse:
         server_key_header=DEFAULT_SERVER_KEY_HEADER,
         status=200,
         headers=list(_HEADERS),
+        wants_opaque=shape.is_opaque,
     )
 
 
 def protection(app: App) -> App:
     """Return the application within the middleware."""
-    return ProtectionMiddleware(app, Options(), ring_of=lambda scope: key_ring())
+    return ProtectionMiddleware(
+        app, Options(has_store=False), ring_of=lambda scope: key_ring()
+    )
 
 
 def application(events: list[bytes]) -> App:
@@ -102,9 +106,12 @@ def application(events: list[bytes]) -> App:
     return app
 
 
-def scope_of(path: str, client_public_key: bytes) -> dict[str, Any]:
+def scope_of(
+    path: str, client_public_key: bytes, *, is_opaque: bool = False
+) -> dict[str, Any]:
     """Return the scope of one request."""
     key = encode_base64(client_public_key)
+    accept = OPAQUE_MEDIA_TYPE if is_opaque else "*/*"
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -118,6 +125,7 @@ def scope_of(path: str, client_public_key: bytes) -> dict[str, Any]:
         "headers": [
             (b"host", b"localhost:8000"),
             (b"content-type", b"application/json"),
+            (b"accept", accept.encode("ascii")),
             (DEFAULT_CLIENT_KEY_HEADER.encode("ascii"), key),
         ],
         "client": ("127.0.0.1", 50000),

@@ -9,8 +9,7 @@ from typing import Any
 from benchmarks.events import SHAPES, Shape
 from benchmarks.harness import one_response, protected_response
 
-TARGET_RATIO = 1.8
-HARD_SHAPE = "content"
+TARGET_RATIOS = {"content": 1.8, "opaque": 0.75}
 EVENTS = 500
 # A served model's name stands in every event, plain or protected, and dilutes.
 _SHORT = "m"
@@ -28,8 +27,8 @@ class Size:
 
     @property
     def is_met(self) -> bool:
-        """Whether the target is met; it is set for one shape only."""
-        return self.shape != HARD_SHAPE or self.ratio <= TARGET_RATIO
+        """Whether the target is met, where there is one."""
+        return self.ratio <= TARGET_RATIOS.get(self.shape, self.ratio)
 
     def report(self) -> dict[str, Any]:
         """Return the members for JSON."""

@@ -83,7 +83,7 @@ class ChatEnvelopes(PlainEnvelopes):
             shown["usage"] = shown_usage(members.usage)
         return body_of(shown)
 
-    def event(self, data: bytes, number: int) -> Envelope:
+    def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object while it is the same."""
         members = read(_completion, data)
         if members is None or (members.choices is UNSET and members.error is UNSET):
@@ -94,7 +94,7 @@ class ChatEnvelopes(PlainEnvelopes):
             self._envelope = event_of(self._members(members, is_padded=True))
         return self._envelope if usage is UNSET else _with_usage(self._envelope, usage)
 
-    def final(self, data: bytes | None, number: int) -> Envelope:
+    def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event, in the shape of the latest one."""
         latest = self._latest
         if latest is None or latest.choices is UNSET:

@@ -31,13 +31,15 @@ class Envelope(NamedTuple):
     """The bytes before and after the frame's text. ``after`` is None without room.
 
     If ``end`` is there, the number of the event goes between ``after`` and ``end``.
-    ``repeats`` says that other events of its stream are likely to have the same one.
+    ``repeats`` says that other events of its stream are likely to have the same one;
+    ``is_apart`` that the event is of a kind whose size is not that of a piece of text.
     """
 
     before: bytes
     after: bytes | None
     end: bytes | None = None
     repeats: bool = True
+    is_apart: bool = False
 
     def around(self, frame_text: bytes, number: int = 0) -> bytes:
         """Return the envelope with a frame in it. It must have room."""
@@ -66,6 +68,11 @@ def event_of(members: dict[str, Any], name: str | None = None) -> Envelope:
         return Envelope(before, None)
     after, has_number, end = after.partition(_NUMBER_BYTES)
     return Envelope(before, after, end if has_number else None)
+
+
+def apart(envelope: Envelope) -> Envelope:
+    """Return the envelope of an event that opens, closes or tells of the whole."""
+    return envelope._replace(repeats=False, is_apart=True)
 
 
 def padded(number: Number) -> Any:

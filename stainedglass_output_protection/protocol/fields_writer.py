@@ -5,12 +5,16 @@ Specification: ``protocol.md#container-fields``.
 
 from __future__ import annotations
 
+from binascii import b2a_base64
+
+from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import frame_to_text
 from stainedglass_output_protection.protocol.envelope import NUMBER_FORMAT, Envelope
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.sealer import Sealer
 from stainedglass_output_protection.protocol.stream_writer import StreamWriter
 
+_PREFIX = TEXT_PREFIX.encode("ascii")
 COMMENT = b":\n\n"
 
 
@@ -25,11 +29,13 @@ class FieldsStream(StreamWriter):
     __slots__ = ()
 
     def _written(self, envelope: Envelope, frame: bytes) -> bytes:
-        before, after, end, _ = envelope
+        before, after, end, _, _ = envelope
+        text = b2a_base64(frame, newline=False)
         if end is None:
-            return before + frame_to_text(frame) + after  # type: ignore[operator]
-        number = NUMBER_FORMAT % self._number
-        return before + frame_to_text(frame) + after + number + end  # type: ignore[operator]
+            return b"".join((before, _PREFIX, text, after))  # type: ignore[arg-type]
+        self._number = number = self._number + 1
+        counted = NUMBER_FORMAT % number
+        return b"".join((before, _PREFIX, text, after, counted, end))  # type: ignore[arg-type]
 
     def _is_bare(self, envelope: Envelope) -> bool:
         return envelope.after is None

@@ -11,6 +11,7 @@ from stainedglass_output_protection.protocol.envelope import (
     CARRIER,
     SEALED_EVENT,
     Envelope,
+    apart,
     body_of,
     event_of,
     padded,
@@ -59,9 +60,11 @@ _message = reader(Message)
 _event = reader(Event)
 
 _CONTENT = {
-    "content_block_start": event_of(
-        {"type": "content_block_start", "content_block": _TEXT, "index": 0},
-        "content_block_start",
+    "content_block_start": apart(
+        event_of(
+            {"type": "content_block_start", "content_block": _TEXT, "index": 0},
+            "content_block_start",
+        )
     ),
     "content_block_delta": event_of(
         {"type": "content_block_delta", "delta": _DELTA, "index": 0},
@@ -89,7 +92,7 @@ class MessagesEnvelopes(PlainEnvelopes):
             return super().body(body)
         return body_of(_message_members(members))
 
-    def event(self, data: bytes, number: int) -> Envelope:
+    def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object for the same content."""
         event = read(_event, data)
         if event is None or not isinstance(event.type, str):
@@ -98,12 +101,14 @@ class MessagesEnvelopes(PlainEnvelopes):
             return _CONTENT[event.type]
         if event.type == "message_start":
             message = _message_members(event.message or Message())
-            return event_of({"type": event.type, "message": message}, event.type)
+            members = {"type": event.type, "message": message}
+            return apart(event_of(members, event.type))
         if event.type == "message_delta":
             return event_of(_delta_members(event), event.type)
         if event.type == "error":
             error = error_members(event.error or ErrorInfo(), CARRIER)
-            return event_of({"type": event.type, "error": error}, event.type)
+            members = {"type": event.type, "error": error}
+            return apart(event_of(members, event.type))
         return SEALED_EVENT
 
     def ends(self, data: bytes) -> bool:
@@ -113,7 +118,7 @@ class MessagesEnvelopes(PlainEnvelopes):
         event = read(_event, data)
         return event is not None and event.type == "message_stop"
 
-    def final(self, data: bytes | None, number: int) -> Envelope:
+    def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event: one more piece of the content."""
         return _CONTENT["content_block_delta"]
 

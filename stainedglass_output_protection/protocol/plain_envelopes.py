@@ -74,15 +74,15 @@ class PlainEnvelopes:
             members["usage"] = shown_usage(common.usage)
         return members
 
-    def event(self, data: bytes, number: int) -> Envelope:
-        """Return the envelope of one event, which is the ``number``-th."""
+    def event(self, data: bytes) -> Envelope:
+        """Return the envelope of one event."""
         return SEALED_EVENT
 
     def ends(self, data: bytes) -> bool:
         """Tell whether an event says that the stream ends with it."""
         return data == b"[DONE]"
 
-    def final(self, data: bytes | None, number: int) -> Envelope:
+    def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event.
 
         ``data`` is that of the first of the held events that said it was the last.

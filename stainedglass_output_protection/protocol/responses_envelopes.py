@@ -12,6 +12,7 @@ from stainedglass_output_protection.protocol.envelope import (
     NUMBER,
     SEALED_EVENT,
     Envelope,
+    apart,
     body_of,
     event_of,
 )
@@ -114,7 +115,7 @@ class ResponsesEnvelopes(PlainEnvelopes):
             return super().body(body)
         return body_of(_response_members(members, members.status))
 
-    def event(self, data: bytes, number: int) -> Envelope:
+    def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object for the same type."""
         event = read(_event, data)
         if event is None or not isinstance(event.type, str):
@@ -128,7 +129,7 @@ class ResponsesEnvelopes(PlainEnvelopes):
             "sequence_number": NUMBER,
             "type": event.type,
         }
-        return event_of(members, event.type)._replace(repeats=False)
+        return apart(event_of(members, event.type))
 
     def ends(self, data: bytes) -> bool:
         """Tell whether an event says that the stream ends with it."""
@@ -137,14 +138,15 @@ class ResponsesEnvelopes(PlainEnvelopes):
         event = read(_event, data)
         return event is not None and event.type in _LAST
 
-    def final(self, data: bytes | None, number: int) -> Envelope:
+    def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event: that which ended the stream."""
-        return SEALED_EVENT if data is None else self.event(data, number)
+        return SEALED_EVENT if data is None else self.event(data)
 
 
 def _constant_event(event_type: str) -> Envelope:
     members = {**_EVENTS[event_type], "sequence_number": NUMBER, "type": event_type}
-    return event_of(dict(sorted(members.items())), event_type)
+    envelope = event_of(dict(sorted(members.items())), event_type)
+    return envelope if event_type.endswith(".delta") else apart(envelope)
 
 
 _CONSTANT_EVENTS = {event_type: _constant_event(event_type) for event_type in _EVENTS}

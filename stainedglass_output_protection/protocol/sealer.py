@@ -37,9 +37,10 @@ class Sealer:
     """
 
     __slots__ = (
+        "_apart_size",
         "_base_nonce",
         "_encrypt",
-        "_finished",
+        "_end",
         "_head",
         "_preamble",
         "_seq",
@@ -64,7 +65,9 @@ class Sealer:
         self._preamble = STATUS.pack(status, len(media_type)) + media_type
         self._seq = 0
         self._size = 0
-        self._finished = False
+        self._apart_size = 0
+        # The sequence number that no frame may have; after the final one, all.
+        self._end = MAX_SEQUENCE
 
     def seal_body(self, payload: bytes) -> bytes:
         """Return the only frame of a unary response, padded by Padmé.
@@ -75,12 +78,18 @@ class Sealer:
         return self._seal_first(payload, padme, is_final=True)
 
     def seal_event(
-        self, payload: bytes, shared: int = 0, *, is_final: bool = False
+        self,
+        payload: bytes,
+        shared: int = 0,
+        *,
+        is_final: bool = False,
+        is_apart: bool = False,
     ) -> bytes:
         """Return the next frame of a stream, padded to the sticky ladder.
 
         ``shared`` bytes of ``payload`` are those of the previous one; what it may be is
-        in ``protocol.md#shared-prefix``.
+        in ``protocol.md#shared-prefix``. Frames that are ``is_apart`` climb a ladder of
+        their own.
 
         Raises:
             UsageError: the final frame was sealed before, or the key is used up.
@@ -88,16 +97,22 @@ class Sealer:
         seq = self._seq
         if not seq:
             return self._seal_first(payload, rung, is_final=is_final)
-        if self._finished or seq >= MAX_SEQUENCE:
+        if seq >= self._end:
             raise UsageError("This sealer has sealed its last frame.")
         tail = payload[shared:]
         length = len(tail)
-        if length + RECORD_HEADER_SIZE > self._size:
-            self._size = climb(self._size, length + RECORD_HEADER_SIZE)
+        size = self._apart_size if is_apart else self._size
+        if length + RECORD_HEADER_SIZE > size:
+            size = climb(size, length + RECORD_HEADER_SIZE)
+            if is_apart:
+                self._apart_size = size
+            else:
+                self._size = size
         self._seq = seq + 1
-        self._finished = is_final
+        if is_final:
+            self._end = 0
         header = HEADER.pack(FLAG_FINAL if is_final else 0, seq)
-        record = (RECORD.pack(shared, length) + tail).ljust(self._size, b"\0")
+        record = (RECORD.pack(shared, length) + tail).ljust(size, b"\0")
         nonce = (self._base_nonce ^ seq).to_bytes(NONCE_SIZE, "big")
         return header + self._encrypt(nonce, record, header)
 
@@ -107,7 +122,8 @@ class Sealer:
         if self._seq:
             raise UsageError("This sealer has sealed its first frame.")
         self._seq = 1
-        self._finished = is_final
+        if is_final:
+            self._end = 0
         flags = FLAG_FIRST | FLAG_FINAL if is_final else FLAG_FIRST
         prefix = HEADER.pack(flags, 0) + self._head
         plaintext = self._preamble + RECORD.pack(0, len(payload)) + payload

@@ -38,8 +38,12 @@ class Shape(NamedTuple):
 
     starts: bytes
     ends: bytes
+    first: int
+    last: int
     readable_start: bytes
     envelope: Envelope
+    # What they share with an event of another kind, by how that one begins.
+    shared_after: dict[bytes, int]
 
 
 class StreamWriter:
@@ -52,13 +56,14 @@ class StreamWriter:
     __slots__ = (
         "_envelopes",
         "_held",
-        "_in_event",
         "_last_data",
+        "_must_read",
         "_number",
         "_readable_start",
         "_seal",
         "_shapes",
         "_splitter",
+        "_was_apart",
     )
 
     def __init__(self, sealer: Sealer, envelopes: PlainEnvelopes) -> None:
@@ -68,33 +73,31 @@ class StreamWriter:
         self._shapes: list[Shape] = []
         self._readable_start = b""
         self._held = b""
-        self._in_event = False
         # Data of the first held event that says the stream ends with it.
         self._last_data: bytes | None = None
-        self._number = -1
+        self._number = 0
+        # After an event apart, while bytes wait and inside an event: nothing is known.
+        self._was_apart = False
+        self._must_read = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the wire bytes for ``data``; empty if nothing is complete yet."""
-        end = data.find(b"\n\n")
-        if (
-            end > 0
-            and end == len(data) - 2
-            and not self._in_event
-            and b"\r" not in data
-        ):
-            # One whole event at a time is what engines send.
-            return self._event(data)
+        if not self._must_read:
+            # One whole event of a known kind at a time is what engines send.
+            wire = self._known(data)
+            if wire is not None:
+                return wire
         blocks = self._splitter.feed(data)
-        self._in_event = self._splitter.is_in_event
-        return b"".join([self._event(block) for block in blocks])
+        wire = b"".join([self._event(block) for block in blocks])
+        self._must_read |= self._splitter.is_in_event
+        return wire
 
     def finish(self) -> bytes:
         """Return the stream's last wire bytes, the final frame among them."""
         payload = self._held + self._splitter.rest()
         shared = _common_prefix(self._readable_start, payload)
-        self._number += 1
-        envelope = self._envelopes.final(self._last_data, self._number)
-        frame = self._seal(payload, shared, is_final=True)
+        envelope = self._envelopes.final(self._last_data)
+        frame = self._seal(payload, shared, is_final=True, is_apart=envelope.is_apart)
         return self._written(envelope, frame) + self._clear_end(payload)
 
     def fail(self) -> bytes:
@@ -103,6 +106,7 @@ class StreamWriter:
         Half an event that it may have sent is dropped: no reader could see it.
         """
         self._splitter = EventSplitter()
+        self._must_read = True
         events = [self._event(event) for event in self._envelopes.failure]
         return b"".join(events) + self.finish()
 
@@ -123,20 +127,44 @@ class StreamWriter:
         raise NotImplementedError
 
     def _event(self, block: bytes) -> bytes:
-        self._number += 1
-        if self._held:
-            return self._unknown(block)
-        for starts, ends, readable_start, envelope in self._shapes:
-            if block.startswith(starts) and block.endswith(ends):
+        wire = None if self._must_read else self._known(block)
+        if wire is None:
+            wire = self._read(block)
+            self._must_read = bool(self._held) or self._was_apart
+        return wire
+
+    def _known(self, block: bytes) -> bytes | None:
+        for shape in self._shapes:
+            starts, ends, first, last, readable_start, envelope, shared_after = shape
+            if (
+                block.startswith(starts)
+                and block.endswith(ends)
+                # Nor two events, nor one and a piece of the next.
+                and block.find(b"\n", first, last) < 0
+                and block.find(b"\r", first, last) < 0
+            ):
                 if readable_start is self._readable_start:
                     shared = len(readable_start)
                 else:
-                    shared = _common_prefix(self._readable_start, block)
+                    shared = shared_after.get(self._readable_start, -1)
+                    if shared < 0:
+                        shared = self._shared_with(shape, block)
                     self._readable_start = readable_start
                 return self._written(envelope, self._seal(block, shared))
-        return self._unknown(block)
+        return None
 
-    def _unknown(self, block: bytes) -> bytes:
+    def _shared_with(self, shape: Shape, block: bytes) -> int:
+        before = self._readable_start
+        shared = _common_prefix(before, block)
+        # If they part within what all events of the shape begin with, it is always so.
+        if (
+            shared < min(len(before), shape.first)
+            and len(shape.shared_after) < _SHAPES_KEPT
+        ):
+            shape.shared_after[before] = shared
+        return shared
+
+    def _read(self, block: bytes) -> bytes:
         data = event_data(block)
         if data is None:
             if not is_comment(block):
@@ -148,7 +176,7 @@ class StreamWriter:
                 self._last_data = data
             return b""
         self._last_data = None
-        envelope = self._envelopes.event(data, self._number)
+        envelope = self._envelopes.event(data)
         if self._is_bare(envelope):
             if len(self._held) < _MAX_HELD:
                 self._held += block
@@ -162,7 +190,10 @@ class StreamWriter:
         if not self._held and envelope.repeats:
             self._remember(block, envelope)
         self._held = b""
-        return self._written(envelope, self._seal(payload, shared))
+        # The first piece of text after an event apart cannot leave out its beginning.
+        is_apart = envelope.is_apart or self._was_apart
+        self._was_apart = envelope.is_apart
+        return self._written(envelope, self._seal(payload, shared, is_apart=is_apart))
 
     def _remember(self, block: bytes, envelope: Envelope) -> None:
         """Learn the kind of an event, to know it again by all but its one string."""
@@ -177,7 +208,9 @@ class StreamWriter:
             if number is None:
                 return
             ends = number[1]
-        shape = Shape(block[:start], ends, readable_start, envelope)
+        shape = Shape(
+            block[:start], ends, start, -len(ends), readable_start, envelope, {}
+        )
         self._shapes = [shape, *self._shapes[: _SHAPES_KEPT - 1]]
 
 

@@ -7,6 +7,7 @@ queue is answered under the epoch of that moment.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from stainedglass_output_protection.errors import UsageError
 from stainedglass_output_protection.protocol.carriers import envelopes_for
@@ -66,6 +67,7 @@ class ProtectedResponse:
         "_sealer",
         "_stream",
         "headers",
+        "push",
         "status",
     )
 
@@ -106,10 +108,14 @@ class ProtectedResponse:
         self._is_opaque = container == CONTAINER_OPAQUE
         self._envelopes = envelopes_for(route.carrier)
         self._stream: StreamWriter | None = None
+        self._body: list[bytes] = []
+        # Takes a piece of the body and returns wire bytes, empty while none is due: a
+        # whole event goes to the writer without a step in between.
+        self.push: Callable[[bytes], bytes] = self._keep
         if media_type == EVENT_STREAM:
             writer = OpaqueStream if self._is_opaque else FieldsStream
             self._stream = writer(self._sealer, self._envelopes)
-        self._body: list[bytes] = []
+            self.push = self._stream.feed
         self.status = 200 if status in _BODILESS else status
         shown_type = content_type if self._stream else "application/json"
         self.headers = _outer_headers(
@@ -123,10 +129,7 @@ class ProtectedResponse:
         """Whether pieces go out as they come."""
         return self._stream is not None
 
-    def push(self, data: bytes) -> bytes:
-        """Return the wire bytes for a piece of the body; empty while none is due."""
-        if self._stream is not None:
-            return self._stream.feed(data) if data else b""
+    def _keep(self, data: bytes) -> bytes:
         self._body.append(data)
         return b""
 

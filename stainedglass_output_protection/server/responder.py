@@ -75,17 +75,19 @@ class Responder:
 
     async def send(self, message: Message) -> None:
         """Take the application's next message."""
-        kind = message["type"]
-        if kind == "http.response.start":
-            await self._begin(message)
-        elif kind == "http.response.body" and self._writing is not None:
-            data = self._writing.push(message.get("body", b""))
+        writing = self._writing
+        if message["type"] == "http.response.body":
+            if writing is None:
+                return
+            data = writing.push(message.get("body", b""))
             if not message.get("more_body", False):
-                await self._end(self._writing, data)
+                await self._end(writing, data)
             elif data:
                 await self._send(
                     {"type": "http.response.body", "body": data, "more_body": True}
                 )
+        elif message["type"] == "http.response.start":
+            await self._begin(message)
         # Everything else (pushes, early hints, trailers) could carry content in the
         # clear, and none of it is part of the response: it goes nowhere.
 
