@@ -36,6 +36,10 @@ every option that `vllm serve` takes; the settings of the protection are variabl
   SG_KEY_REFRESH_TIME_S             seconds between new epoch keys (3600)
   SG_CLIENT_PUBLIC_KEY_HEADER_NAME  request header (x-client-public-key)
   SG_SERVER_PUBLIC_KEY_HEADER_NAME  response header (x-server-public-key)
+  SG_CLIENT_KEY_MEMBER_NAME         member of a JSON request (sg_client_public_key)
+  SG_KEYLESS_REQUESTS               required, discard or allow (required)
+  SG_PROTECTED_ROUTES               further routes to serve, sealed (none)
+  SG_CLEAR_ROUTES                   further routes to serve in the clear (none)
   SG_ALLOW_LEAKS                    names, with commas between, of ways out of the
                                     server that are not protected (none)
 """
