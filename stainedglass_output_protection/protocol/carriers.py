@@ -13,18 +13,20 @@ from stainedglass_output_protection.protocol.responses_envelopes import (
     ResponsesEnvelopes,
 )
 
-
-def _plain(**constants: Any) -> Callable[[], PlainEnvelopes]:
-    return lambda: PlainEnvelopes(constants)
-
+Maker = Callable[[bool], PlainEnvelopes]
 
 _EMBEDDING = {"index": 0, "object": "embedding", "embedding": CARRIER}
 
-_ENVELOPES: dict[str, Callable[[], PlainEnvelopes]] = {
-    "chat": lambda: ChatEnvelopes(is_chat=True),
-    "completions": lambda: ChatEnvelopes(is_chat=False),
-    "responses": ResponsesEnvelopes,
-    "messages": MessagesEnvelopes,
+
+def _plain(**constants: Any) -> Maker:
+    return lambda shows: PlainEnvelopes(constants, shows_transfer=shows)
+
+
+_ENVELOPES: dict[str, Maker] = {
+    "chat": lambda shows: ChatEnvelopes(is_chat=True, shows_transfer=shows),
+    "completions": lambda shows: ChatEnvelopes(is_chat=False, shows_transfer=shows),
+    "responses": lambda shows: ResponsesEnvelopes(shows_transfer=shows),
+    "messages": lambda shows: MessagesEnvelopes(shows_transfer=shows),
     "embeddings": _plain(data=[_EMBEDDING]),
     "transcription": _plain(text=CARRIER),
     "prompt": _plain(prompt=CARRIER),
@@ -32,10 +34,10 @@ _ENVELOPES: dict[str, Callable[[], PlainEnvelopes]] = {
     "results": _plain(results=[]),
     "tokens": _plain(count=0, max_model_len=0, tokens=[]),
     "count": _plain(input_tokens=0),
-    "sealed": PlainEnvelopes,
+    "sealed": _plain(),
 }
 
 
-def envelopes_for(carrier: str) -> PlainEnvelopes:
+def envelopes_for(carrier: str, *, shows_transfer: bool = False) -> PlainEnvelopes:
     """Return the envelopes for one response of a route with this carrier."""
-    return _ENVELOPES[carrier]()
+    return _ENVELOPES[carrier](shows_transfer)

@@ -65,8 +65,8 @@ _completion = reader(Completion)
 class ChatEnvelopes(PlainEnvelopes):
     """The envelopes of one response. ``is_chat`` is false for completions."""
 
-    def __init__(self, *, is_chat: bool) -> None:
-        super().__init__()
+    def __init__(self, *, is_chat: bool, shows_transfer: bool = False) -> None:
+        super().__init__(shows_transfer=shows_transfer)
         self._is_chat = is_chat
         self._latest: Completion | None = None
         self._envelope = SEALED_EVENT
@@ -126,7 +126,7 @@ class ChatEnvelopes(PlainEnvelopes):
                 choices.append(self._choice(choice, carrier, is_padded=is_padded))
                 carrier = None
             members["choices"] = choices
-        return members
+        return {**members, **self.transfer(completion)}
 
     def _choice(
         self, choice: Choice, carrier: str | None, *, is_padded: bool

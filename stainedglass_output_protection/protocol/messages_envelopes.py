@@ -90,7 +90,7 @@ class MessagesEnvelopes(PlainEnvelopes):
         members = read(_message, body)
         if members is None or members.type != "message":
             return super().body(body)
-        return body_of(_message_members(members))
+        return body_of({**_message_members(members), **self.transfer(members)})
 
     def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object for the same content."""

@@ -24,6 +24,7 @@ from stainedglass_output_protection.protocol.readable import (
     read,
     reader,
     shown_usage,
+    transfer_members,
 )
 
 _common = reader(Common)
@@ -40,14 +41,21 @@ class PlainEnvelopes:
     """The envelopes of one response.
 
     ``constants`` are members that the body's type requires, the same in every body;
-    one of them may hold ``CARRIER``, otherwise ``sealed`` is added. ``failure`` is what
-    ends a stream whose application raised.
+    one of them may hold ``CARRIER``, otherwise ``sealed`` is added. ``shows_transfer``
+    makes ``kv_transfer_params`` readable. ``failure`` is what ends a stream whose
+    application raised.
     """
 
     failure: tuple[bytes, ...] = (SERVER_ERROR, DONE_EVENT)
 
-    def __init__(self, constants: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        constants: Mapping[str, Any] | None = None,
+        *,
+        shows_transfer: bool = False,
+    ) -> None:
         self._constants = constants or {}
+        self._shows_transfer = shows_transfer
 
     def body(self, body: bytes) -> Envelope:
         """Return the envelope of a unary body. It always has room."""
@@ -72,7 +80,11 @@ class PlainEnvelopes:
         )
         if common.usage is not UNSET:
             members["usage"] = shown_usage(common.usage)
-        return members
+        return {**members, **self.transfer(common)}
+
+    def transfer(self, common: Common) -> dict[str, Any]:
+        """Return ``kv_transfer_params``, where the operator shows them."""
+        return transfer_members(common, is_shown=self._shows_transfer)
 
     def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
@@ -47,6 +47,7 @@ class Common(Struct):
     model: Text = UNSET
     type: Text = UNSET
     usage: Usage | UnsetType | None = UNSET
+    kv_transfer_params: Raw | UnsetType = UNSET
     error: ErrorInfo | UnsetType | None = UNSET
 
 
@@ -97,6 +98,14 @@ def shown_usage(usage: Usage | None) -> dict[str, Any] | None:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
     )
+
+
+def transfer_members(common: Common, *, is_shown: bool) -> dict[str, Any]:
+    """Return what a router hands from one disaggregated server to the next, if shown."""
+    params = common.kv_transfer_params
+    if not is_shown or params is UNSET or TEXT_PREFIX.encode("ascii") in bytes(params):
+        return {}
+    return {"kv_transfer_params": params}
 
 
 def error_members(error: ErrorInfo, carrier: str) -> dict[str, Any]:

@@ -16,10 +16,7 @@ from stainedglass_output_protection.protocol.envelope import (
     body_of,
     event_of,
 )
-from stainedglass_output_protection.protocol.plain_envelopes import (
-    SERVER_ERROR,
-    PlainEnvelopes,
-)
+from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.readable import (
     Common,
     Text,
@@ -83,6 +80,13 @@ _CONSTANTS: dict[str, Any] = {
     "top_p": 1.0,
     "truncation": "disabled",
 }
+# An error event of the API's type, and with it the member by which SDKs raise.
+_FAILURE = (
+    b'event: error\ndata: {"code":"server_error","error":{"message":"The server failed '
+    b'while it was answering.","type":"InternalServerError","param":null,"code":500},'
+    b'"message":"The server failed while it was answering.","param":null,'
+    b'"sequence_number":0,"type":"error"}\n\n'
+)
 _STATUSES = frozenset({"completed", "incomplete", "in_progress"})
 
 
@@ -106,14 +110,15 @@ _event = reader(Event)
 class ResponsesEnvelopes(PlainEnvelopes):
     """The envelopes of one response."""
 
-    failure = (b"event: error\n" + SERVER_ERROR,)
+    failure = (_FAILURE,)
 
     def body(self, body: bytes) -> Envelope:
         """Return the envelope of a unary body. It always has room."""
         members = read(_object, body)
         if members is None or members.object != "response":
             return super().body(body)
-        return body_of(_response_members(members, members.status))
+        shown = _response_members(members, members.status)
+        return body_of({**shown, **self.transfer(members)})
 
     def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object for the same type."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -21,12 +21,14 @@ class Route:
 
     ``carrier`` names the place of the frame in container ``fields``. ``methods`` counts
     for clear routes only: what is protected is protected for every method.
+    ``shows_transfer`` makes ``kv_transfer_params`` readable.
     """
 
     path: str
     route_class: RouteClass
     carrier: str = "sealed"
     methods: frozenset[str] | None = None
+    shows_transfer: bool = False
 
 
 _GET = frozenset({"GET", "HEAD"})
@@ -130,14 +132,20 @@ class RouteTable:
     """The table, with the rows that an operator adds."""
 
     def __init__(
-        self, *, protected: Iterable[str] = (), clear: Iterable[str] = ()
+        self,
+        *,
+        protected: Iterable[str] = (),
+        clear: Iterable[str] = (),
+        shows_transfer: bool = False,
     ) -> None:
         rows = [
             *ROUTES,
             *(Route(path, RouteClass.PROTECTED) for path in protected),
             *(Route(path, RouteClass.CLEAR) for path in clear),
         ]
-        self._by_path = {row.path: row for row in rows}
+        self._by_path = {
+            row.path: replace(row, shows_transfer=shows_transfer) for row in rows
+        }
 
     def row(self, path: str) -> Route:
         """Return the row for a path as the application mounts it."""

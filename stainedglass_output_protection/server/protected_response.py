@@ -106,7 +106,9 @@ class ProtectedResponse:
             traffic_keys, head=head, status=status, content_type=content_type
         )
         self._is_opaque = container == CONTAINER_OPAQUE
-        self._envelopes = envelopes_for(route.carrier)
+        self._envelopes = envelopes_for(
+            route.carrier, shows_transfer=route.shows_transfer
+        )
         self._stream: StreamWriter | None = None
         self._body: list[bytes] = []
         # Takes a piece of the body and returns wire bytes, empty while none is due: a

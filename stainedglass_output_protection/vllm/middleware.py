@@ -112,7 +112,9 @@ def _options(settings: Settings) -> Options:
         client_key_member=settings.client_key_member_name,
         server_key_header=settings.server_public_key_header_name,
         routes=RouteTable(
-            protected=settings.protected_routes, clear=settings.clear_routes
+            protected=settings.protected_routes,
+            clear=settings.clear_routes,
+            shows_transfer="kv-transfer" in settings.allow_leaks,
         ),
         keyless=settings.keyless_requests,
         has_store=has_responses_store(),

@@ -241,3 +241,23 @@ def test_odd_json_is_carried_whole(body: bytes) -> None:
     assert find_frame(rendered) == b"frame"
     assert find_frame(b'{"sealed":"sgop1.\xff"}') is None
     assert find_frame(b'{"sgop1.":' + b"[" * 100_000) is None
+
+
+@pytest.mark.parametrize("carrier", ["chat", "completions", "responses", "messages"])
+def test_transfer_parameters_are_readable_where_the_operator_shows_them(
+    carrier: str,
+) -> None:
+    params = {"remote_block_ids": [1, 2], "remote_host": "10.0.0.1"}
+    body = {
+        "id": "1",
+        "object": "response",
+        "type": "message",
+        "choices": [{"index": 0, "message": {"content": SECRET}, "text": SECRET}],
+        "kv_transfer_params": params,
+    }
+    encoded = json.dumps(body).encode()
+    shown = envelopes_for(carrier, shows_transfer=True).body(encoded).around(b"x")
+    hidden = envelopes_for(carrier).body(encoded).around(b"x")
+    assert json.loads(shown)["kv_transfer_params"] == params
+    assert b"remote_block_ids" not in hidden
+    assert SECRET.encode() not in shown
