@@ -149,8 +149,10 @@ class ResponsesEnvelopes(PlainEnvelopes):
 
 
 def _constant_event(event_type: str) -> Envelope:
-    members = {**_EVENTS[event_type], "sequence_number": NUMBER, "type": event_type}
-    envelope = event_of(dict(sorted(members.items())), event_type)
+    members = dict(sorted(_EVENTS[event_type].items()))
+    # The number must come after the frame, so it stands behind "text" too.
+    members |= {"sequence_number": NUMBER, "type": event_type}
+    envelope = event_of(members, event_type)
     return envelope if event_type.endswith(".delta") else apart(envelope)
 
 
@@ -183,6 +185,6 @@ def _usage(usage: Usage) -> dict[str, Any]:
             output_tokens=usage.output_tokens,
             total_tokens=usage.total_tokens,
         ),
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
         "output_tokens_details": {"reasoning_tokens": 0},
     }
