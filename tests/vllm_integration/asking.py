@@ -98,12 +98,14 @@ class Asker:
         path: str,
         body: dict[str, Any] | bytes,
         *,
+        method: str = "POST",
         headers: dict[str, str] | None = None,
         name: str = "request",
     ) -> Answer:
-        """POST ``body`` and read the answer to its end."""
+        """Send ``body`` and read the answer to its end."""
         test_id = new_test_id(name)
-        response = self.client.post(
+        response = self.client.request(
+            method,
             path,
             content=body if isinstance(body, bytes) else json.dumps(body),
             headers={

@@ -8,7 +8,8 @@ tap writes what vLLM emitted to the file ``TAP_FILE``, and obeys these request h
 ``x-test-id``     the name under which the request is written;
 ``x-test-fault``  ``before``: raise instead of beginning the response; a number: raise
                   instead of sending the piece of the body after so many. If nothing of
-                  the body was sent, what vLLM's own handler says is written;
+                  the body was sent, what vLLM's own handler says is written, as it is
+                  for an error of vLLM's own;
 ``x-test-words``  what the raised error says;
 ``x-test-report`` on a clear route: answer with ``x-test-live-keys``, the number of
                   requests that the key registry knows as being served.
@@ -18,6 +19,8 @@ Two variables change the server, for tests of what protects it:
 ``TAP_PLACEMENT=outermost``      put the protection outside all other middleware;
 ``TAP_GUARDS_OFF=serve,startup`` switch off the checks that refuse that.
 ``TAP_NO_ENGINE=1``              go the whole way to serving without loading a model.
+
+``TAP_DOORS`` is for the tests of all routes: see ``doors/inside.py``.
 """
 
 from __future__ import annotations
@@ -35,15 +38,24 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tests.vllm_integration.doors import inside
+
 
 class Tap:
     """Writes what ``app`` sends, before it is passed on."""
 
-    def __init__(self, app: ASGIApp, write: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, write: Callable[[dict[str, Any]], None], path: str
+    ) -> None:
         self._app = app
         self._write = write
+        self._path = path
+        self._has_routes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._has_routes and "app" in scope:
+            self._has_routes = True
+            inside.write_routes(scope["app"], self._path)
         headers = dict(scope.get("headers", ()))
         if b"x-test-report" in headers:
             await self._app(scope, receive, _reporting(send))
@@ -59,15 +71,17 @@ class Tap:
         fault = headers.get(b"x-test-fault", b"").decode("ascii")
         words = headers.get(b"x-test-words", b"").decode("ascii")
         pieces = 0
+        has_started = False
 
         def write(event: str, **facts: Any) -> None:
             self._write({"id": name, "event": event, **facts})
 
         async def tapped_send(message: Message) -> None:
-            nonlocal pieces
+            nonlocal pieces, has_started
             if message["type"] == "http.response.start":
                 if fault == "before":
                     raise RuntimeError(words)
+                has_started = True
                 write(
                     "start",
                     status=message["status"],
@@ -88,7 +102,7 @@ class Tap:
         try:
             await self._app(scope, receive, tapped_send)
         except BaseException as error:
-            if fault in ("before", "0"):
+            if fault == "0" or (isinstance(error, Exception) and not has_started):
                 await self._write_own_answer(scope, receive, error, write)
             write("end", how=type(error).__name__)
             raise
@@ -131,8 +145,8 @@ def insert_tap(path: str) -> None:
     def write(record: dict[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
 
-    def init(self: Any, app: ASGIApp, **kwargs: Any) -> None:
-        made(self, Tap(app, write), **kwargs)
+    def init(self: Any, app: ASGIApp, *args: Any, **kwargs: Any) -> None:
+        made(self, Tap(app, write, path), *args, **kwargs)
 
     ProtectionMiddleware.__init__ = init  # type: ignore[method-assign]
 
@@ -168,10 +182,16 @@ def leave_out_engine() -> None:
     async def get_supported_tasks() -> tuple[str, ...]:
         return ("generate",)
 
+    async def check_health() -> None:
+        return None
+
     @contextlib.asynccontextmanager
     async def no_engine(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         yield SimpleNamespace(
-            get_supported_tasks=get_supported_tasks, model_config=None, errored=False
+            get_supported_tasks=get_supported_tasks,
+            check_health=check_health,
+            model_config=None,
+            errored=False,
         )
 
     async def no_state(engine: Any, state: Any, *args: Any) -> None:
@@ -186,6 +206,7 @@ def main() -> None:
     """Change what the environment says, then run the real command."""
     if path := os.environ.get("TAP_FILE"):
         insert_tap(path)
+        inside.prepare(path, os.environ.get("TAP_DOORS", ""))
     if os.environ.get("TAP_PLACEMENT") == "outermost":
         move_outermost()
     switch_off(os.environ.get("TAP_GUARDS_OFF", ""))

@@ -1,0 +1,1 @@
+"""Walks through every door that vLLM mounts, and looks for answers outside of them."""
