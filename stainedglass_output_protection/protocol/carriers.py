@@ -22,13 +22,21 @@ def _plain(**constants: Any) -> Maker:
     return lambda shows: PlainEnvelopes(constants, shows_transfer=shows)
 
 
+# Whichever of the three forms was asked for: short, verbose or by speaker.
+_TRANSCRIPT: dict[str, Any] = {
+    "duration": 0.0,
+    "language": "",
+    "segments": [],
+    "usage": {"type": "duration", "seconds": 0},
+}
+
 _ENVELOPES: dict[str, Maker] = {
     "chat": lambda shows: ChatEnvelopes(is_chat=True, shows_transfer=shows),
     "completions": lambda shows: ChatEnvelopes(is_chat=False, shows_transfer=shows),
     "responses": lambda shows: ResponsesEnvelopes(shows_transfer=shows),
     "messages": lambda shows: MessagesEnvelopes(shows_transfer=shows),
     "embeddings": _plain(data=[_EMBEDDING]),
-    "transcription": _plain(text=CARRIER),
+    "transcription": _plain(text=CARRIER, **_TRANSCRIPT),
     "prompt": _plain(prompt=CARRIER),
     "data": _plain(data=[]),
     "results": _plain(results=[]),

@@ -107,6 +107,17 @@ _CHAT = _object(
     prompt_logprobs=[{CANARY: NUMBER}],
 )
 _SCORE = {"index": 0, "object": CANARY, "score": NUMBER}
+_TRANSCRIPT: dict[str, Any] = {
+    "text": CANARY,
+    "usage": {"type": "duration", "seconds": NUMBER},
+}
+_VERBOSE_TRANSCRIPT = {
+    "text": CANARY,
+    "language": CANARY,
+    "duration": NUMBER,
+    "segments": [{"id": NUMBER, "text": CANARY, "tokens": [NUMBER]}],
+    "words": [{"word": CANARY, "start": NUMBER, "end": NUMBER}],
+}
 
 # By name: the route, and a body of it.
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -162,20 +173,14 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
             ],
         },
     ),
-    "transcription": (
+    "transcription": ("/v1/audio/transcriptions", _TRANSCRIPT),
+    "verbose transcription": ("/v1/audio/transcriptions", _VERBOSE_TRANSCRIPT),
+    "diarized transcription": (
         "/v1/audio/transcriptions",
-        {"text": CANARY, "usage": {"type": "duration", "seconds": NUMBER}},
+        {**_TRANSCRIPT, "segments": [{"text": CANARY, "speaker": CANARY}]},
     ),
-    "verbose transcription": (
-        "/v1/audio/translations",
-        {
-            "text": CANARY,
-            "language": CANARY,
-            "duration": NUMBER,
-            "segments": [{"id": NUMBER, "text": CANARY, "tokens": [NUMBER]}],
-            "words": [{"word": CANARY, "start": NUMBER, "end": NUMBER}],
-        },
-    ),
+    "translation": ("/v1/audio/translations", {"text": CANARY}),
+    "verbose translation": ("/v1/audio/translations", _VERBOSE_TRANSCRIPT),
     "tokenize": (
         "/tokenize",
         {

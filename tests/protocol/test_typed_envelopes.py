@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import anthropic.types
 import openai.types
+import openai.types.audio
 import openai.types.chat
 import openai.types.responses
 import pytest
@@ -90,6 +91,10 @@ def response_event(kind: str) -> dict[str, Any]:
         ("responses", openai.types.responses.Response),
         ("messages", anthropic.types.Message),
         ("count", anthropic.types.MessageTokensCount),
+        ("transcription", openai.types.audio.Transcription),
+        ("verbose transcription", openai.types.audio.TranscriptionVerbose),
+        ("translation", openai.types.audio.Translation),
+        ("verbose translation", openai.types.audio.TranslationVerbose),
     ],
 )
 async def test_a_body_is_of_its_sdk_s_type(name: str, model: Any) -> None:
