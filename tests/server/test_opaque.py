@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -288,7 +289,7 @@ async def test_it_opens_however_it_is_cut(cuts: list[int]) -> None:
     sent = await answer_to(exchange, *events)
     wire = body_of(sent)
     bounds = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    parts = [wire[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [wire[low:high] for low, high in itertools.pairwise(bounds)]
     assert read(exchange, sent, parts) == b"".join(events)
 
 
