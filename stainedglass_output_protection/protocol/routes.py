@@ -64,6 +64,8 @@ _CARRIERS = {
         "/inference/v1/abort_requests",
         "/abort_requests",
         "/v1/load_lora_adapter",
+        "/adapters",
+        "/adapters/{adapter_name}",
         "/v1/unload_lora_adapter",
         "/scale_elastic_ep",
         "/is_scaling_elastic_ep",
@@ -110,6 +112,8 @@ _CLEAR = (
     "/get_world_size",
     "/fault_tolerance/status",
 )
+# Files, below the path of the row.
+_CLEAR_MOUNT = "/static/"
 STORED_RESPONSES = ("/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel")
 
 ROUTES: tuple[Route, ...] = (
@@ -163,6 +167,8 @@ def is_clear_url(method: str, path: str) -> bool:
 
     ``path`` is not percent-decoded: an id in it must not make it another route.
     """
+    if path.startswith(_CLEAR_MOUNT) and method in _GET:
+        return True
     start = 0
     while start >= 0:
         row = TABLE.row(path[start:])

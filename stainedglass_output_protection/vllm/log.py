@@ -36,8 +36,15 @@ _WORDY: Final = (
     "asyncio",
     "concurrent.futures",
 )
-# Its messages are its own; the exceptions come from the application.
-_FAILING: Final = ("uvicorn.error",)
+# Their messages are their own; the exceptions come from what they were asked to do.
+_FAILING: Final = (
+    "uvicorn.error",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor",
+    "vllm.v1.worker",
+)
+# Before there is any request; operators need to know what went wrong.
+_START_FAILED: Final = ("EngineCore failed to start.", "WorkerProc failed to start.")
 # What operators need when a server starts and stops; none has an answer's words.
 _READABLE: Final = (
     "vllm.entrypoints.cli",
@@ -47,7 +54,6 @@ _READABLE: Final = (
     "vllm.entrypoints.serve.middleware",
     "vllm.entrypoints.serve.utils.api_utils",
     "vllm.v1.engine.coordinator",
-    "vllm.v1.engine.core",
     "vllm.v1.engine.utils",
 )
 
@@ -71,6 +77,7 @@ def join_vllm_logging() -> None:
             logging.getLogRecordFactory(),
             wordy=_WORDY,
             failing=_FAILING,
+            kept=_START_FAILED,
             readable=(*_READABLE, _REQUEST_LOGGER) if wanted else _READABLE,
         )
     )

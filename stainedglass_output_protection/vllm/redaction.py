@@ -28,7 +28,8 @@ class RedactingFactory:
     """A log record factory that redacts what some loggers say before a handler sees it.
 
     Names are of loggers and all below. ``wordy`` ones lose the words of messages and
-    exceptions, ``failing`` ones of exceptions; ``readable`` ones are left alone.
+    exceptions, ``failing`` ones of exceptions, but for those logged with one of the
+    ``kept`` messages; ``readable`` ones are left alone.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class RedactingFactory:
         *,
         wordy: Iterable[str],
         failing: Iterable[str],
+        kept: Iterable[str],
         readable: Iterable[str],
     ) -> None:
         # ``_factory`` is what vLLM's own wrapper calls it too: see ``is_installed``.
         self._factory = factory
         self._wordy = tuple(f"{name}." for name in wordy)
         self._failing = tuple(f"{name}." for name in failing)
+        self._kept = frozenset(kept)
         self._readable = tuple(f"{name}." for name in readable)
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -51,10 +54,11 @@ class RedactingFactory:
         name = f"{record.name}."
         if name.startswith(self._readable):
             return record
-        if name.startswith(self._wordy):
+        if name.startswith(self._failing):
+            if record.msg not in self._kept:
+                _redact_exception(record)
+        elif name.startswith(self._wordy):
             _redact_message(record)
-            _redact_exception(record)
-        elif name.startswith(self._failing):
             _redact_exception(record)
         return record
 

@@ -188,3 +188,24 @@ def test_uncaught_exceptions_and_warnings_have_no_words(tmp_path: Path) -> None:
         assert shown in ours, ours
     assert "Not vLLM's\n" in others
     assert CANARY in others
+
+
+ENGINE = """
+import logging
+from stainedglass_output_protection.vllm.log import join_vllm_logging
+join_vllm_logging()
+logging.basicConfig()
+logger = logging.getLogger("vllm.v1.engine.core")
+for message in ("EngineCore failed to start.", "Invocation of %s method failed"):
+    try:
+        raise ValueError("CANARY of " + message)
+    except ValueError:
+        logger.exception(message, *(["add_lora"] if "%s" in message else []))
+"""
+
+
+def test_engine_says_why_it_did_not_start_and_not_what_it_was_asked() -> None:
+    shown = output_of(ENGINE.replace("CANARY", CANARY))
+    assert f"ValueError: {CANARY} of EngineCore failed to start." in shown
+    assert "Invocation of add_lora method failed" in shown
+    assert shown.count(CANARY) == 1
