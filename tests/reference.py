@@ -10,7 +10,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Collection, Sequence
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -24,9 +26,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
 )
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-VERSION, SUITE, PROFILE, FIELDS = 1, 1, 1, 1
+VERSION, SUITE, PROFILE = 1, 1, 1
+FIELDS, OPAQUE = 1, 2
 FIRST, FINAL = 0x01, 0x02
 PREFIX = "sgop1."
+OPAQUE_TYPE = "application/vnd.sgop1"
 SKEW_MS = 5 * 60 * 1000
 MAX_LIFE_MS = 48 * 3600 * 1000
 TAG = 16
@@ -325,6 +329,7 @@ class Opener:
         self.asked = bytes((VERSION, SUITE, PROFILE, container))
         self.keys: Keys | None = None
         self.count = 0
+        self.k = 0  # of the latest record
         self.previous = b""
         self.is_complete = False
         self.status: int | None = None
@@ -377,7 +382,8 @@ class Opener:
         content_type, rest = plaintext[3 : 3 + length], plaintext[3 + length :]
         require(len(content_type) == length, "MalformedFrameError")
         require(200 <= status <= 599, "MalformedFrameError")
-        require(content_type.isascii(), "MalformedFrameError")
+        is_in_range = all(0x20 <= byte <= 0x7E for byte in content_type)
+        require(is_in_range, "MalformedFrameError")
         self.status, self.content_type = status, content_type.decode("ascii")
         return rest
 
@@ -385,6 +391,7 @@ class Opener:
         require(len(data) >= 8, "MalformedFrameError")
         k, length = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big")
         require(k <= len(self.previous), "MalformedFrameError")  # so 0 in frame 0
+        self.k = k
         require(length <= len(data) - 8, "MalformedFrameError")
         tail, padding = data[8 : 8 + length], data[8 + length :]
         require(not any(padding), "MalformedFrameError")
@@ -401,3 +408,173 @@ def text_of(frame: bytes) -> str:
 def frame_of(text: str) -> bytes:
     require(text.startswith(PREFIX), "MalformedFrameError")
     return canonical_base64(text.removeprefix(PREFIX), "MalformedFrameError")
+
+
+# Container `fields`: where a frame stands
+
+CARRIERS: dict[str, tuple[str | int, ...]] = {
+    "chat": ("choices", 0, "message", "content"),
+    "chat, streamed": ("choices", 0, "delta", "content"),
+    "completions": ("choices", 0, "text"),
+    "responses": ("output", 0, "content", 0, "text"),
+    "messages": ("content", 0, "text"),
+    "embeddings": ("data", 0, "embedding"),
+    "transcription": ("text",),
+    "prompt": ("prompt",),
+    "sealed": ("sealed",),
+    "error": ("error", "message"),
+    "delta": ("delta",),
+    "text": ("text",),
+    "arguments": ("arguments",),
+    "input": ("input",),
+    "code": ("code",),
+    "refusal": ("refusal",),
+    "part": ("part", "text"),
+    "item": ("item", "content", 0, "text"),
+    "response": ("response", "output", 0, "content", 0, "text"),
+    "message of an error": ("message",),
+    "text delta": ("delta", "text"),
+    "content block": ("content_block", "text"),
+    "message": ("message", "content", 0, "text"),
+}
+
+
+def json_around(text: str, carrier: Sequence[str | int]) -> object:
+    """The least JSON that has ``text`` in the place of the carrier."""
+    value: object = text
+    for step in reversed(carrier):
+        value = [value] if isinstance(step, int) else {step: value}
+    return value
+
+
+def event_of(value: object, name: str | None = None) -> bytes:
+    """One event: a line of JSON, after its name where the endpoint has one."""
+    named = b"" if name is None else b"event: " + name.encode() + b"\n"
+    line = json.dumps(value, separators=(",", ":"))
+    return named + b"data: " + line.encode() + b"\n\n"
+
+
+A_STRING = re.compile(r'("(?:[^"\\]|\\.)*")[ \t\n\r]*(:?)')
+
+
+def is_json(text: str) -> bool:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)  # NaN and the infinities, which no JSON has
+
+    try:
+        json.loads(text, parse_int=len, parse_float=len, parse_constant=refuse)
+    except ValueError:
+        return False
+    except RecursionError:
+        pass  # too deep for this parser to tell; the strings are where they are
+    return True
+
+
+def string_values(text: str) -> Iterator[str]:
+    """The string values of JSON text in its order, at any depth; not the names."""
+    for written, colon in A_STRING.findall(text):
+        if not colon:
+            yield json.loads(written)
+
+
+def frame_in(data: bytes) -> bytes | None:
+    """The frame in a JSON body or event, None if there is none."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if not is_json(text):
+        return None
+    for value in string_values(text):
+        if value.startswith(PREFIX):
+            return frame_of(value)
+    return None
+
+
+def event_datas(body: bytes) -> list[bytes]:
+    """The data of every event that has some and that is complete."""
+    lines = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    datas: list[bytes] = []
+    current: list[bytes] = []
+    for line in lines[:-1]:  # what stands behind the last line's end is no line
+        name, _, value = line.partition(b":")
+        if line == b"":
+            datas += [b"\n".join(current)] if current else []
+            current = []
+        elif name == b"data":
+            current.append(value.removeprefix(b" "))
+    return datas
+
+
+def ends_the_stream(data: bytes) -> bool:
+    """Whether a clear event is ``[DONE]`` or an error."""
+    if data == b"[DONE]":
+        return True
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(value, dict):
+        return False
+    return value.get("error") is not None or value.get("type") == "error"
+
+
+# Container `opaque`
+
+
+def opaque_body(frames: Sequence[bytes]) -> bytes:
+    return b"".join(number(len(frame), 4) + frame for frame in frames)
+
+
+def open_opaque(opener: Opener, body: bytes, limit: int) -> Iterator[bytes]:
+    while body:
+        require(not opener.is_complete, "TrailingDataError")
+        length = int.from_bytes(body[:4], "big")
+        if len(body) >= 4:
+            require(length <= limit, "TooLargeError")
+        if len(body) < 4 + length:
+            return  # cut, or not there yet
+        frame, body = body[4 : 4 + length], body[4 + length :]
+        yield opener.open(frame)
+
+
+# The body of a 2xx, with the outer content type
+
+
+def open_events(opener: Opener, body: bytes) -> Iterator[bytes]:
+    for data in event_datas(body):
+        frame = frame_in(data)
+        if frame is not None:
+            yield opener.open(frame)
+        elif ends_the_stream(data):
+            opener.finish()
+
+
+def open_json(opener: Opener, body: bytes) -> Iterator[bytes]:
+    frame = frame_in(body)
+    if frame is None:
+        raise Refused("UnprotectedResponseError")
+    payload = opener.open(frame)
+    opener.finish()
+    yield payload
+
+
+def open_body(
+    opener: Opener,
+    content_type: str,
+    body: bytes,
+    *,
+    limit: int = 128 * 2**20,
+    is_whole: bool = True,
+) -> Iterator[bytes]:
+    """What a client releases of ``body``, piece by piece; it may go on if not whole."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == OPAQUE_TYPE:
+        opener.asked = bytes((VERSION, SUITE, PROFILE, OPAQUE))  # asked or not
+        yield from open_opaque(opener, body, limit)
+    elif media_type == "text/event-stream":
+        yield from open_events(opener, body)
+    else:
+        yield from open_json(opener, body)
+    if is_whole:
+        opener.finish()

@@ -10,10 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from stainedglass_output_protection.client.bodies import OpaqueBody
 from stainedglass_output_protection.errors import (
     ClientKeyError,
     MalformedFrameError,
     ResponseError,
+    TooLargeError,
 )
 from stainedglass_output_protection.protocol.encoding import (
     frame_from_text,
@@ -21,10 +23,12 @@ from stainedglass_output_protection.protocol.encoding import (
 )
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
+from stainedglass_output_protection.protocol.head import Parameters
 from stainedglass_output_protection.protocol.keys import (
     ClientKeyPair,
     parse_client_key,
 )
+from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
 from stainedglass_output_protection.protocol.opener import Opener
 from stainedglass_output_protection.protocol.statement import Statement
 from stainedglass_output_protection.protocol.trust import StatementPolicy
@@ -44,13 +48,14 @@ FRAMES = sealed(*BODY, shared=9)
 SUITES = [(1, secret("suite 1")), (7, secret("suite 7"))]
 
 
-def fresh_opener() -> Opener:
+def fresh_opener(container: int = reference.FIELDS) -> Opener:
     """A client without a pin, so that nothing but the protocol itself protects it."""
     policy = StatementPolicy()
     private_key = X25519PrivateKey.from_private_bytes(secret("client"))
     return Opener(
         ClientKeyPair(private_key),
         accept=lambda statement: policy.accept(statement, now_ms=NOW),
+        parameters=Parameters(container=container),
     )
 
 
@@ -194,46 +199,79 @@ def test_any_text_is_a_frame_in_one_form_only(text: str) -> None:
         assert frame_to_text(frame).decode("ascii") == text
 
 
-@given(st.binary(max_size=100) | st.binary(max_size=60).map(b"sgop1.".__add__))
-def test_any_body_has_a_frame_or_none(body: bytes) -> None:
+def both_find(body: bytes) -> None:
+    """Package and reference find the same frame, or none, or refuse what they find."""
     try:
-        find_frame(body)
-    except MalformedFrameError:
-        assert b"sgop1." in body
+        expected = reference.frame_in(body)
+    except reference.Refused:
+        with pytest.raises(MalformedFrameError):
+            find_frame(body)
+    else:
+        assert find_frame(body) == expected
 
 
+@given(
+    st.binary(max_size=100)
+    | st.binary(max_size=60).map(b"sgop1.".__add__)
+    | st.binary(max_size=9).map(lambda more: b'["sgop1.AAAA"' + more)
+    | st.binary(max_size=9).map(lambda more: b'["sgop1.' + more + b'"]')
+)
+@example(b"\xef\xbb\xbf" + b'"sgop1.AAAA"')
+@example('"sgop1.AAAA"'.encode("utf-16"))
+@example(b'["sgop1.AAAA", NaN]')
+@example(b'["\xff", "sgop1.AAAA"]')
+@example(b'["\t", "sgop1.AAAA"]')
+@example(b'["sgop1.AAAA"] "x"')
+@example(b'["sgop1.AAAA",]')
+def test_any_body_has_a_frame_or_none(body: bytes) -> None:
+    both_find(body)
+
+
+def test_a_frame_of_any_depth_is_found_or_missed() -> None:
+    for closing in (b"", b"]" * 10**5):
+        frame = find_frame(b"[" * 10**5 + b'"sgop1.AAAA"' + closing)
+        assert frame in {None, bytes(3)}
+
+
+# Strings with the prefix, good and bad, nearly with it, and others; as names, too.
+strings = st.text(max_size=8) | st.sampled_from(
+    [
+        "sgop1.AAAA",
+        "sgop1.//++",
+        "sgop1.AAA",
+        "sgop1.",
+        " sgop1.AAAA",
+        "SGOP1.AAAA",
+        "sgop1",
+        '"sgop1.AAAA',
+        '\\"sgop1.AAAA": "',
+    ]
+)
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text(max_size=8)
-    | st.just("sgop1.AAAA")
-    | st.just("sgop1.AAA"),
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | strings,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "choices delta message content text error sealed index id".split()
-            ),
-            inner,
-            max_size=3,
+            strings | st.sampled_from(["delta", "text"]), inner, max_size=3
         )
     ),
     max_leaves=12,
 )
 
 
-@given(json_values)
-@example({"choices": [{"delta": {"content": "sgop1.AAAA"}}]})
-def test_any_json_has_a_frame_or_none(value: object) -> None:
-    body = json.dumps(value).encode()
-    try:
-        frame = find_frame(body)
-    except MalformedFrameError:
-        assert b"sgop1.AAA" in body
-    else:
-        assert frame in {None, bytes(3)}
+@given(json_values, st.booleans(), st.sampled_from([None, 0, 3]), st.booleans())
+@example({"choices": [{"delta": {"content": "sgop1.AAAA"}}]}, True, None, False)
+def test_any_json_has_the_frame_that_the_reference_finds(
+    value: object, is_ascii: bool, indent: int | None, has_escapes: bool
+) -> None:
+    text = json.dumps(value, ensure_ascii=is_ascii, indent=indent)
+    if has_escapes:
+        text = text.replace("/", "\\/").replace("+", "\\u002B")
+    both_find(text.encode())
 
 
 @given(st.text(max_size=50) | st.binary(min_size=32, max_size=32).map(bytes.hex))
@@ -281,6 +319,90 @@ def test_a_statement_that_parses_encodes_to_the_same_bytes(
     assert parsed.encode() == expected.encoded
     assert before + parsed.encode() + rest == before + data
     assert end == len(before) + len(parsed.encode())
+
+
+# Container `opaque`
+
+OPAQUE_FRAMES = Response(parameters=(1, 1, 1, reference.OPAQUE)).frames(*BODY, shared=9)
+cuts = st.lists(st.integers(0, 400), max_size=12)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8), st.binary(max_size=3), cuts)
+def test_opaque_frames_do_not_depend_on_where_the_bytes_are_cut(
+    frames: list[bytes], rest: bytes, cuts: list[int]
+) -> None:
+    body = reference.opaque_body(frames) + rest
+    for chunks in (pieces(body, cuts), [body], [bytes([byte]) for byte in body]):
+        splitter = FrameSplitter()
+        assert [frame for chunk in chunks for frame in splitter.feed(chunk)] == frames
+        assert splitter.is_in_frame == bool(rest)
+
+
+@given(
+    st.lists(st.integers(0, 3).map(lambda n: bytes(3) + bytes([n])) | st.binary()).map(
+        b"".join
+    ),
+    st.integers(0, 300),
+)
+def test_any_bytes_are_opaque_frames_or_too_large(body: bytes, limit: int) -> None:
+    splitter = FrameSplitter(limit)
+    frames, is_too_large = [], False
+    try:
+        for byte in body:
+            frames += splitter.feed(bytes([byte]))
+    except TooLargeError:
+        is_too_large = True
+    assert all(len(frame) <= limit for frame in frames)
+    known = reference.opaque_body(frames)
+    assert body.startswith(known)
+    rest = body[len(known) :]
+    announced = int.from_bytes(rest[:4], "big") if len(rest) >= 4 else 0
+    assert is_too_large == (announced > limit)
+    assert is_too_large or len(rest) < 4 + announced
+
+
+def reference_reads(body: bytes) -> tuple[bytes, str | None]:
+    """What the reference releases of an opaque body, and the error that ends it."""
+    opener = reference.Opener(secret("client"), reference.Client(), NOW)
+    released = b""
+    try:
+        for payload in reference.open_body(opener, reference.OPAQUE_TYPE, body):
+            released += payload
+    except reference.Refused as refused:
+        return released, refused.name
+    return released, None
+
+
+def package_reads(body: bytes) -> tuple[bytes, str | None]:
+    """The same of the package; the bytes come one by one."""
+    opaque, released = OpaqueBody(fresh_opener(reference.OPAQUE)), b""
+    try:
+        for byte in body:
+            released += b"".join(opaque.feed(bytes([byte])))
+        released += b"".join(opaque.finish())
+    except ResponseError as error:
+        return released, type(error).__name__
+    return released, None
+
+
+@given(
+    st.lists(st.sampled_from([*OPAQUE_FRAMES, FRAMES[0], b""]), max_size=5)
+    | st.just(OPAQUE_FRAMES),
+    st.binary(max_size=3),
+    st.none() | st.tuples(st.integers(0, 700), st.integers(0, 255)),
+)
+def test_any_opaque_body_is_opened_as_the_reference_does(
+    frames: list[bytes], rest: bytes, change: tuple[int, int] | None
+) -> None:
+    body = bytearray(reference.opaque_body(frames) + rest)
+    if change is not None and change[0] < len(body):
+        body[change[0]] = change[1]
+    assert package_reads(bytes(body)) == reference_reads(bytes(body))
 
 
 # Event streams

@@ -989,6 +989,19 @@ def content_type_not_ascii() -> Vector:
 
 
 @case("frames")
+def content_type_with_a_control_character() -> Vector:
+    """A line end, 0x0A."""
+    frames = sealed(ONE, content_type=b"text/plain\nx: y")
+    return refused("MalformedFrameError", frames)
+
+
+@case("frames")
+def content_type_with_a_delete() -> Vector:
+    """0x7F is the first byte past the range."""
+    return refused("MalformedFrameError", sealed(ONE, content_type=b"text/plain\x7f"))
+
+
+@case("frames")
 def status_199() -> Vector:
     """A status that is not final."""
     return refused("MalformedFrameError", sealed(ONE, status=199))

@@ -7,10 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import cases
+from tests.vectors import body_cases, cases
 from tests.vectors.vocabulary import CASES
 
 FOLDER = Path(cases.__file__).parent
+MODULES = (cases, body_cases)  # whoever imports them has their cases in CASES
 
 
 def documents() -> dict[str, str]:

@@ -247,6 +247,7 @@ def _given(
     accepted_before: Sequence[tuple[Statement, int]] = (),
     frame_texts: Sequence[str] | None = None,
     seal: Vector | None = None,
+    body: Vector | None = None,
 ) -> Vector:
     vector: Vector = {
         "client_private_key": secret(client).hex(),
@@ -263,9 +264,43 @@ def _given(
         vector["frame_texts"] = list(frame_texts)
     elif seal is not None:
         vector["seal"] = seal
+    elif body is not None:
+        vector["body"] = body
     else:
         vector["frames"] = [frame.hex() for frame in frames]
     return vector | {"finish": finish}
+
+
+# Bodies
+
+
+def json_body(text: str, content_type: bytes = JSON) -> Vector:
+    return {"content_type": content_type.decode("ascii"), "text": text}
+
+
+def event_body(*events: bytes, content_type: bytes = EVENTS) -> Vector:
+    return json_body(b"".join(events).decode("utf-8"), content_type)
+
+
+def opaque_body(data: bytes) -> Vector:
+    return {"content_type": reference.OPAQUE_TYPE, "hex": data.hex()}
+
+
+def opens(body: Vector, payload: bytes, **given: Any) -> Vector:
+    """The client reads ``payload`` out of ``body``."""
+    return accepted([], payload, body=body, **given)
+
+
+def refuses(
+    error: str,
+    body: Vector,
+    *,
+    released: bytes = b"",
+    finish: bool = True,
+    **given: Any,
+) -> Vector:
+    """``body``, or its end if it is there, is refused after ``released``."""
+    return refused(error, [], body=body, released=released, finish=finish, **given)
 
 
 def seal_input(response: Response, unit: bytes, count: int) -> Vector:
