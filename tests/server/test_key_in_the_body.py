@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -88,6 +89,7 @@ ESCAPED = NAME.replace("s", "\\u0073", 1)
         (with_member(rest=f'"{ESCAPED}":"{OTHER}"'.encode()), [KEY]),
         (with_member(rest=f'"x":NaN,"{NAME}":"{KEY}"'.encode()), []),
     ],
+    ids=itertools.count(),
 )
 async def test_more_than_one_key_is_refused(
     body: bytes, header_keys: list[str]
@@ -115,6 +117,7 @@ async def test_more_than_one_key_is_refused(
         "\ud800" * 44,
         base64.b64encode(bytes(32)).decode(),
     ],
+    ids=itertools.count(),
 )
 async def test_a_malformed_member_is_refused_without_an_echo(value: Any) -> None:
     app = Recorder()
@@ -144,6 +147,7 @@ async def test_a_malformed_member_is_refused_without_an_echo(value: Any) -> None
         with_member().decode().encode("utf-16-le"),
         with_member().decode().encode("utf-32"),
     ],
+    ids=itertools.count(),
 )
 async def test_what_is_no_top_level_member_is_no_key(body: bytes) -> None:
     app = Recorder()
@@ -257,7 +261,9 @@ async def test_a_body_may_come_in_many_pieces(size: int) -> None:
     assert app.body == whole.body
 
 
-@pytest.mark.parametrize("pieces", [[b""], [with_member()], [b'{"mo', b'del":']])
+@pytest.mark.parametrize(
+    "pieces", [[b""], [with_member()], [b'{"mo', b'del":']], ids=itertools.count()
+)
 async def test_a_client_that_leaves_before_its_body_ends_gets_no_answer(
     pieces: list[bytes],
 ) -> None:

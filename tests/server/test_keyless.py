@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ EVENT = (
 async def test_a_request_without_a_key_is_refused_unless_the_operator_says_else() -> (
     None
 ):
-    for options in ({}, {"keyless": KeylessPolicy.REQUIRED}):
+    every: list[dict[str, Any]] = [{}, {"keyless": KeylessPolicy.REQUIRED}]
+    for options in every:
         app = Recorder()
         sent = await ask(protect(app, **options), b"{}")
         assert code_of(sent) == (400, "client_key_missing")

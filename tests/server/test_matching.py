@@ -206,7 +206,7 @@ async def test_a_bare_application_gets_every_path_below_its_mount() -> None:
 async def test_routes_of_a_host_are_looked_up_by_their_paths() -> None:
     routes = Router([Route(CHAT, say), Route("/secret", say), Route("/health", fine)])
     app = star(Host("api.test", app=routes), Route("/elsewhere", say))
-    host = {"headers": [(b"host", b"api.test")]}
+    host: dict[str, Any] = {"headers": [(b"host", b"api.test")]}
     assert await outcome(app, CHAT, **host) == "sealed"
     assert await outcome(app, "/secret", **host) == "refused"
     assert await outcome(app, "/health", **host) == "clear 200"
@@ -397,7 +397,7 @@ def test_no_path_gets_an_unsealed_answer_but_the_clear_one(
     segments: list[str], method: str, root: str, host: bytes
 ) -> None:
     url = "/" + "/".join(segments)
-    scope = {"root_path": root, "headers": [(b"host", host)]}
+    scope: dict[str, Any] = {"root_path": root, "headers": [(b"host", host)]}
     sent = asyncio.run(get(MAZE, url, method, **scope))
     body = body_of(sent)
     assert CANARY.encode() not in body

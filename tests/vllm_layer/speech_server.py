@@ -15,14 +15,14 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-
-from stainedglass_output_protection.vllm.protection import protect_app
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
 from vllm.entrypoints.speech_to_text.realtime import api_router as realtime
 from vllm.entrypoints.speech_to_text.transcription import api_router as transcriptions
 from vllm.entrypoints.speech_to_text.transcription import protocol as transcription
 from vllm.entrypoints.speech_to_text.translation import api_router as translations
 from vllm.entrypoints.speech_to_text.translation import protocol as translation
+
+from stainedglass_output_protection.vllm.protection import protect_app
 
 CANARY = "heliotrope-marmoset"
 

@@ -129,7 +129,7 @@ def refusal(url: str, **asked: Any) -> tuple[int, bytes]:
     with pytest.raises(InvalidStatus) as refused:
         connect(url, **asked)
     response = refused.value.response
-    return response.status_code, response.body or b""
+    return response.status_code, bytes(response.body or b"")
 
 
 UPDATE = json.dumps({"type": "session.update", "model": "m"})

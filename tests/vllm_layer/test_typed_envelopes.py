@@ -101,9 +101,9 @@ async def _collect(event_types: list[str]) -> list[tuple[str, str, bytes]]:
     for path in ("/v1/chat/completions", "/v1/responses", "/score"):
         wire = await sealed(path, json.dumps({"error": error}).encode())
         found.append((f"error of {path}", "error", wire))
-    body = json.dumps({"type": "error", "error": error}).encode()
+    data = json.dumps({"type": "error", "error": error}).encode()
     found.append(
-        ("messages error", "anthropic error", await sealed("/v1/messages", body))
+        ("messages error", "anthropic error", await sealed("/v1/messages", data))
     )
     return found
 

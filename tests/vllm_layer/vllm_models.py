@@ -14,7 +14,6 @@ import sys
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
-
 from vllm.entrypoints.anthropic import protocol as anthropic
 from vllm.entrypoints.generate.generative_scoring import serving as generative_scoring
 from vllm.entrypoints.generate.structured_decisions import protocol as decisions
