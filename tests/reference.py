@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -454,40 +453,42 @@ def event_of(value: object, name: str | None = None) -> bytes:
     return named + b"data: " + line.encode() + b"\n\n"
 
 
-A_STRING = re.compile(r'("(?:[^"\\]|\\.)*")[ \t\n\r]*(:?)')
+def parsed(text: str) -> object:
+    """JSON text; ``ValueError`` if it is none, NaN and the infinities included."""
 
-
-def is_json(text: str) -> bool:
     def refuse(constant: str) -> None:
-        raise ValueError(constant)  # NaN and the infinities, which no JSON has
+        raise ValueError(constant)
 
     try:
-        json.loads(text, parse_int=len, parse_float=len, parse_constant=refuse)
-    except ValueError:
-        return False
-    except RecursionError:
-        pass  # too deep for this parser to tell; the strings are where they are
-    return True
+        return json.loads(text, parse_int=len, parse_float=len, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("too deep for this parser") from error
 
 
-def string_values(text: str) -> Iterator[str]:
-    """The string values of JSON text in its order, at any depth; not the names."""
-    for written, colon in A_STRING.findall(text):
-        if not colon:
-            yield json.loads(written)
+def string_values(value: object) -> Iterator[str]:
+    """The string values of parsed JSON in its order, at any depth; not the names."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting[:0] = value.values()
+        elif isinstance(value, list):
+            waiting[:0] = value
 
 
 def frame_in(data: bytes) -> bytes | None:
     """The frame in a JSON body or event, None if there is none."""
+    if PREFIX.encode() not in data:
+        return None
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    if not is_json(text):
-        return None
-    for value in string_values(text):
-        if value.startswith(PREFIX):
-            return frame_of(value)
+        value = parsed(data.decode("utf-8"))
+    except ValueError as error:
+        raise Refused("MalformedFrameError") from error
+    for text in string_values(value):
+        if text.startswith(PREFIX):
+            return frame_of(text)
     return None
 
 
@@ -528,10 +529,10 @@ def opaque_body(frames: Sequence[bytes]) -> bytes:
 
 def open_opaque(opener: Opener, body: bytes, limit: int) -> Iterator[bytes]:
     while body:
-        require(not opener.is_complete, "TrailingDataError")
         length = int.from_bytes(body[:4], "big")
         if len(body) >= 4:
             require(length <= limit, "TooLargeError")
+        require(not opener.is_complete, "TrailingDataError")
         if len(body) < 4 + length:
             return  # cut, or not there yet
         frame, body = body[4 : 4 + length], body[4 + length :]

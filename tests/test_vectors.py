@@ -66,32 +66,6 @@ def leaves(error: type[ResponseError]) -> set[str]:
 
 
 # Where the package does not do yet what the page says.
-PACKAGE_DIFFERS = {
-    "first_of_two_members_of_one_name_counts": "it sees the last member of a name",
-    "frame_for_another_client_in_the_first_of_two_members_of_one_name": "likewise",
-    "frame_with_an_escaped_prefix": "it looks for the prefix in the raw bytes first",
-    "frame_not_canonical_behind_an_escaped_prefix": "likewise",
-    "frame_in_a_name_alone": "MalformedFrameError: the prefix is in the raw bytes",
-    "frame_inside_a_longer_string_alone": "likewise",
-    "opaque_with_a_length_too_large_after_the_final_frame": "TooLargeError",
-    "stream_of_responses_with_a_clear_error": "it knows errors by the member `error`",
-}
-
-
-def opened_by_package(vectors: dict[str, dict[str, Any]]) -> list[Any]:
-    """The vectors as parameters; what is known to differ must fail."""
-    return [
-        pytest.param(
-            vector,
-            id=name,
-            marks=[pytest.mark.xfail(reason=PACKAGE_DIFFERS[name], strict=True)]
-            if name in PACKAGE_DIFFERS
-            else [],
-        )
-        for name, vector in vectors.items()
-    ]
-
-
 responses = pytest.mark.parametrize("vector", RESPONSES.values(), ids=RESPONSES)
 frames_only = pytest.mark.parametrize("vector", FRAMES.values(), ids=FRAMES)
 bodies = pytest.mark.parametrize("vector", BODIES.values(), ids=BODIES)
@@ -371,7 +345,7 @@ def package_exchange(vector: dict[str, Any]) -> Exchange:
 
 
 @pytest.mark.parametrize("size", [1, 7, 10**6])
-@pytest.mark.parametrize("vector", opened_by_package(BODIES))
+@bodies
 def test_package_opens_body(vector: dict[str, Any], size: int) -> None:
     content_type, data = wire(vector)
     exchange = package_exchange(vector)

@@ -13,13 +13,12 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 
 from stainedglass_output_protection.errors import (
-    MalformedFrameError,
     TooLargeError,
     TrailingDataError,
     TruncatedError,
     UnprotectedResponseError,
 )
-from stainedglass_output_protection.protocol.constants import MAX_BODY, TEXT_PREFIX
+from stainedglass_output_protection.protocol.constants import MAX_BODY
 from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
@@ -27,7 +26,6 @@ from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
 from stainedglass_output_protection.protocol.opener import Opener
 
 _QUOTED_WORDS = 200
-_FRAME_START = TEXT_PREFIX.encode("ascii")
 
 
 class Body(Protocol):
@@ -58,7 +56,6 @@ class UnaryBody:
 
         Raises:
             UnprotectedResponseError: a success that is not sealed.
-            MalformedFrameError: the JSON around the frame is not whole.
             ResponseError: the frame does not open, or is not the final one.
         """
         body = self._held.take()
@@ -69,11 +66,6 @@ class UnaryBody:
             yield payload
         elif self._is_error:
             yield body
-        elif _FRAME_START in body:
-            raise MalformedFrameError(
-                "There is a frame in the answer, but not in whole JSON: the answer was "
-                "cut off or rewritten on the way."
-            )
         else:
             _refuse_unprotected()
 
@@ -202,13 +194,17 @@ def _refuse_unprotected() -> NoReturn:
 
 def _error_words(data: bytes) -> str | None:
     """Return the start of a clear error event's message; None for any other event."""
-    if b'"error"' not in data:
+    if b"error" not in data:
         return None
     try:
         event: Any = msgspec.json.decode(data)
     except JSON_ERRORS:
         return None
-    error = event.get("error") if isinstance(event, dict) else None
+    if not isinstance(event, dict):
+        return None
+    error = event.get("error")
+    if error is None and event.get("type") == "error":
+        error = event
     if error is None:
         return None
     message = error.get("message") if isinstance(error, dict) else error

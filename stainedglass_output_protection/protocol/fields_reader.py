@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from stainedglass_output_protection.errors import MalformedFrameError
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import (
     JSON_ERRORS,
@@ -24,14 +25,18 @@ def find_frame(body: bytes) -> bytes | None:
     """Return the frame in a body or event's data, or None if there is none.
 
     Raises:
-        MalformedFrameError, TooLargeError: there is one, but its text is no good.
+        MalformedFrameError: there is one, but its text or the JSON is no good.
+        TooLargeError: there is one, and it exceeds the limit.
     """
     if _PREFIX_BYTES not in body:
         return None
     try:
         text = _first_text(_decoder.decode(body))
     except JSON_ERRORS:
-        return None
+        raise MalformedFrameError(
+            "There is a frame in the answer, but not in whole JSON: the answer was cut "
+            "off or rewritten on the way."
+        ) from None
     return None if text is None else frame_from_text(text)
 
 

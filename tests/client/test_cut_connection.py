@@ -56,7 +56,11 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
         thread.join()
 
 
-EXPECTED = (errors.TruncatedError, errors.SequenceError)
+EXPECTED = (
+    errors.TruncatedError,
+    errors.SequenceError,
+    errors.MalformedFrameError,
+)
 
 
 def test_a_cut_stream_raises_by_name(url: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stainedglass_output_protection.errors import MalformedFrameError
 from stainedglass_output_protection.protocol.carriers import envelopes_for
 from stainedglass_output_protection.protocol.encoding import frame_to_text
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
@@ -239,8 +240,6 @@ async def test_events_without_room_do_not_pile_up() -> None:
 def test_odd_json_is_carried_whole(body: bytes) -> None:
     rendered = envelopes_for("chat").body(body).around(frame_to_text(b"frame"))
     assert find_frame(rendered) == b"frame"
-    assert find_frame(b'{"sealed":"sgop1.\xff"}') is None
-    assert find_frame(b'{"sgop1.":' + b"[" * 100_000) is None
 
 
 @pytest.mark.parametrize("carrier", ["chat", "completions", "responses", "messages"])
@@ -261,3 +260,11 @@ def test_transfer_parameters_are_readable_where_the_operator_shows_them(
     assert json.loads(shown)["kv_transfer_params"] == params
     assert b"remote_block_ids" not in hidden
     assert SECRET.encode() not in shown
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"sealed":"sgop1.\xff"}', b'{"sgop1.":' + b"[" * 100_000, b"sgop1.AAAA"]
+)
+def test_a_frame_in_what_is_no_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedFrameError):
+        find_frame(body)

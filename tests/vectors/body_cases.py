@@ -118,8 +118,9 @@ def frame_with_escaped_characters() -> Vector:
 
 @case("container-fields")
 def frame_with_an_escaped_prefix() -> Vector:
-    """It is the string that has the prefix, however it is written."""
-    return opens_as_answer(f'{{"text": "\\u0073{answer_text()[1:]}"}}')
+    """The prefix is its six bytes as they stand."""
+    body = json_body(f'{{"text": "\\u0073{answer_text()[1:]}"}}')
+    return refuses("UnprotectedResponseError", body)
 
 
 @case("container-fields")
@@ -130,9 +131,9 @@ def frame_after_numbers_lists_and_white_space() -> Vector:
 
 
 @case("container-fields")
-def first_of_two_members_of_one_name_counts() -> Vector:
-    """A parser that keeps the last member of a name would see the other."""
-    return opens_as_answer(f'{{"text": "{answer_text()}", "text": "sgop1.no"}}')
+def last_of_two_members_of_one_name_counts() -> Vector:
+    """As parsers have it: the other is not seen."""
+    return opens_as_answer(f'{{"text": "sgop1.no", "text": "{answer_text()}"}}')
 
 
 @case("container-fields")
@@ -239,9 +240,9 @@ def frame_with_half_a_surrogate_pair() -> Vector:
 
 @case("container-fields")
 def frame_not_canonical_behind_an_escaped_prefix() -> Vector:
-    """The prefix counts however it is written."""
+    """The prefix is its six bytes as they stand."""
     body = json_body('{"text": "sgop1\\u002eAB=="}')
-    return refuses("MalformedFrameError", body)
+    return refuses("UnprotectedResponseError", body)
 
 
 @case("container-fields")
@@ -261,9 +262,9 @@ def frame_for_another_client_deep_and_first() -> Vector:
 
 
 @case("container-fields")
-def frame_for_another_client_in_the_first_of_two_members_of_one_name() -> Vector:
-    """The good one is the last of its name."""
-    body = json_body(f'{{"text": "{foreign_text()}", "text": "{answer_text()}"}}')
+def frame_for_another_client_in_the_last_of_two_members_of_one_name() -> Vector:
+    """The good one is the first of its name."""
+    body = json_body(f'{{"text": "{answer_text()}", "text": "{foreign_text()}"}}')
     return refuses("ForeignResponseError", body)
 
 
@@ -732,9 +733,9 @@ def opaque_with_a_line_end_after_a_unary_response() -> Vector:
 
 @case("container-opaque")
 def opaque_with_a_length_too_large_after_the_final_frame() -> Vector:
-    """Whatever the bytes are, they are after the final frame."""
+    """The limit holds wherever the length stands; what comes with it in one read is lost."""
     data = in_opaque(opaque_frames(ONE, TWO)) + b"\xff" * 4
-    return opaque_refused("TrailingDataError", data, released=ONE + TWO)
+    return opaque_refused("TooLargeError", data, released=ONE + TWO)
 
 
 @case("container-opaque")
