@@ -529,10 +529,10 @@ def opaque_body(frames: Sequence[bytes]) -> bytes:
 
 def open_opaque(opener: Opener, body: bytes, limit: int) -> Iterator[bytes]:
     while body:
+        require(not opener.is_complete, "TrailingDataError")
         length = int.from_bytes(body[:4], "big")
         if len(body) >= 4:
             require(length <= limit, "TooLargeError")
-        require(not opener.is_complete, "TrailingDataError")
         if len(body) < 4 + length:
             return  # cut, or not there yet
         frame, body = body[4 : 4 + length], body[4 + length :]

@@ -145,19 +145,22 @@ class OpaqueBody:
         Raises:
             ResponseError: a frame does not open, or follows the final one.
         """
-        for frame in self._splitter.feed(chunk):
-            yield self._opener.open(frame)
+        if not self._opener.is_complete:
+            for frame in self._splitter.feed(chunk):
+                yield self._opener.open(frame)
+                if self._opener.is_complete:
+                    break
+            chunk = b""
+        if self._opener.is_complete and (chunk or self._splitter.is_in_frame):
+            raise TrailingDataError("There is something after the final frame.")
 
     def finish(self) -> Iterator[bytes]:
         """Yield nothing.
 
         Raises:
             TruncatedError: the final frame has not come.
-            TrailingDataError: there is something after it.
         """
         self._opener.finish()
-        if self._splitter.is_in_frame:
-            raise TrailingDataError("There is something after the final frame.")
         return iter(())
 
 

@@ -41,6 +41,7 @@ _ENVELOPES: dict[str, Maker] = {
     "data": _plain(data=[]),
     "results": _plain(results=[]),
     "tokens": _plain(count=0, max_model_len=0, tokens=[]),
+    "decisions": _plain(answers={}, diagnostics={}),
     "count": _plain(input_tokens=0),
     "sealed": _plain(),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from stainedglass_output_protection.errors import TooLargeError
 from stainedglass_output_protection.protocol.constants import MAX_BODY
@@ -19,27 +20,28 @@ class FrameSplitter:
         self._buffer = bytearray()
         self._limit = limit
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that ``data`` completes.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the frames that ``data`` completes.
 
         Raises:
             TooLargeError: a frame's length exceeds the limit; it was not waited for.
         """
         buffer = self._buffer
         buffer += data
-        frames = []
         start = 0
-        while len(buffer) - start >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(buffer, start)
-            if size > self._limit:
-                raise TooLargeError("A frame is larger than this client accepts.")
-            end = start + _LENGTH.size + size
-            if end > len(buffer):
-                break
-            frames.append(bytes(buffer[start + _LENGTH.size : end]))
-            start = end
-        del buffer[:start]
-        return frames
+        try:
+            while len(buffer) - start >= _LENGTH.size:
+                (size,) = _LENGTH.unpack_from(buffer, start)
+                if size > self._limit:
+                    raise TooLargeError("A frame is larger than this client accepts.")
+                end = start + _LENGTH.size + size
+                if end > len(buffer):
+                    break
+                frame = bytes(buffer[start + _LENGTH.size : end])
+                start = end
+                yield frame
+        finally:
+            del buffer[:start]
 
     @property
     def is_in_frame(self) -> bool:

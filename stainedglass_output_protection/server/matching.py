@@ -51,7 +51,9 @@ def _matched(scope: Scope, routes: Iterable[BaseRoute]) -> Matched | None:
         inner = getattr(route, "routes", None)
         if match is Match.FULL and inner:
             found = _matched({**scope, **child_scope}, inner)
-            return found and Matched(path + found.path, found.allows)
+            # Without one, the mounted application answers as it likes.
+            if found is not None:
+                return Matched(path + found.path, found.allows)
         if match is Match.FULL:
             return Matched(path, allows=True)
         partly = partly or Matched(path, allows=False)

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stainedglass_output_protection.errors import (
     KeysUnavailableError,
@@ -24,6 +24,7 @@ from stainedglass_output_protection.protocol.constants import (
     DEFAULT_SERVER_KEY_HEADER,
 )
 from stainedglass_output_protection.protocol.routes import (
+    REFUSED,
     Route,
     RouteClass,
     RouteTable,
@@ -45,7 +46,10 @@ from stainedglass_output_protection.server.refusals import (
 )
 from stainedglass_output_protection.server.registry import SHARED_REGISTRY
 from stainedglass_output_protection.server.responder import Responder
-from stainedglass_output_protection.server.stored_responses import refuse_stored
+from stainedglass_output_protection.server.stored_responses import (
+    makes_responses,
+    refuse_stored,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -99,13 +103,16 @@ class ProtectionMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         matched = matched_route(scope)
         route = self.route_of(matched)
-        if route is None or _is_clear(route, matched, scope["method"]):
+        if route is None:
+            await self._app(scope, receive, _without_success(send))
+            return
+        if _is_clear(route, matched, scope["method"]):
             await self._app(scope, receive, send)
             return
         try:
             if route.route_class is not RouteClass.PROTECTED:
                 raise route_not_protected()
-            offer = await self.offer(scope, receive)
+            offer = await self._offer(route, scope, receive)
             if offer is None:
                 return  # The client went away.
             ring = self._ring_of(scope)
@@ -128,15 +135,13 @@ class ProtectionMiddleware:
         """Return the row for a matched route; None if nothing would serve it."""
         return None if matched is None else self._options.routes.row(matched.path)
 
-    async def offer(self, scope: Scope, receive: Receive) -> Offer | None:
-        """Return what a request offers; None if its client went away.
-
-        Raises:
-            ClientKeyError: the key is missing, duplicated or malformed.
-        """
+    async def _offer(
+        self, route: Route, scope: Scope, receive: Receive
+    ) -> Offer | None:
         return await read_offer(
             scope,
             receive,
+            reads_any_body=makes_responses(route.path),
             header=self._options.client_key_header,
             member=self._options.client_key_member,
             keyless=self._options.keyless,
@@ -229,6 +234,25 @@ def _inner_scope(scope: Scope) -> Scope:
     kept = {name: extensions[name] for name in extensions if name in _KEPT_EXTENSIONS}
     headers = [item for item in scope["headers"] if item[0] != b"accept-encoding"]
     return {**scope, "extensions": kept, "headers": headers}
+
+
+def _without_success(send: Send) -> Send:
+    """Return a ``send`` for a request that no route serves: errors and redirects only.
+
+    A router's own fallback could answer anything, and no row of the table speaks of it.
+    """
+    is_refused = False
+
+    async def send_failures(message: Message) -> None:
+        nonlocal is_refused
+        if message["type"] == "http.response.start" and message["status"] < 300:
+            is_refused = True
+            logger.info("Request refused: no route serves it, and it was answered")
+            await _refuse(route_not_protected(), REFUSED, send)
+        elif not is_refused:
+            await send(message)
+
+    return send_failures
 
 
 class _Refusing:

@@ -5,6 +5,7 @@ Specification: ``protocol.md#client-key`` and ``protocol.md#keyless-requests``.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from starlette.types import Receive, Scope
@@ -27,12 +28,15 @@ from stainedglass_output_protection.server.request_body import (
     with_length,
 )
 
+# RFC 9110, section 12.4.2: a weight of zero.
+_NOT_WANTED = re.compile(r"q=0(\.0{0,3})?")
+
 
 class Offer(NamedTuple):
     """A request that may be served, as the application is to see it.
 
     ``key`` is None if it is to be answered in the clear; ``body`` is None if it was not
-    read, as it is no JSON.
+    read.
     """
 
     key: bytes | None
@@ -43,9 +47,17 @@ class Offer(NamedTuple):
 
 
 async def read_offer(
-    scope: Scope, receive: Receive, *, header: str, member: str, keyless: KeylessPolicy
+    scope: Scope,
+    receive: Receive,
+    *,
+    header: str,
+    member: str,
+    keyless: KeylessPolicy,
+    reads_any_body: bool = False,
 ) -> Offer | None:
     """Return what a request offers; None if its client went away.
+
+    Its body is read if it is JSON by its content type, or if ``reads_any_body``.
 
     Raises:
         ClientKeyError: the key is missing, duplicated or malformed.
@@ -54,7 +66,7 @@ async def read_offer(
     if len(offered) > 1:
         raise client_key_duplicated()
     body = None
-    if is_json(scope):
+    if reads_any_body or is_json(scope):
         body = await read_body(receive)
         if body is None:
             return None
@@ -93,8 +105,11 @@ def _key_for_none(keyless: KeylessPolicy) -> bytes | None:
 
 def wants_opaque(scope: Scope) -> bool:
     """Tell whether a request asks for container ``opaque``."""
-    ranges = ",".join(_values(scope, b"accept")).split(",")
-    return any(item.strip().lower() == OPAQUE_MEDIA_TYPE for item in ranges)
+    for item in ",".join(_values(scope, b"accept")).lower().split(","):
+        media_type, *parameters = map(str.strip, item.split(";"))
+        if media_type == OPAQUE_MEDIA_TYPE:
+            return not any(map(_NOT_WANTED.fullmatch, parameters))
+    return False
 
 
 def _values(scope: Scope, wanted: bytes) -> list[str]:

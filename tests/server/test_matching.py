@@ -152,7 +152,7 @@ async def test_routes_inside_a_mount_are_looked_up_with_its_path() -> None:
     assert await outcome(app, "/v1/models") == "clear 200"
     assert await outcome(app, "/other/health") == "refused"
     assert await outcome(app, f"/other{CHAT}") == "refused"
-    assert await outcome(app, "/v1/nothing") == "clear 404"
+    assert await outcome(app, "/v1/nothing") == "refused"
 
 
 async def test_a_whole_application_may_be_mounted() -> None:
@@ -166,7 +166,7 @@ async def test_a_whole_application_may_be_mounted() -> None:
     assert await outcome(app, "/v1/chat/health") == "refused"
     assert await outcome(app, "/v1/chat/docs") == "refused"
     assert await outcome(app, "/sub/x") == "refused"
-    assert await outcome(app, "/sub/y") == "clear 404"
+    assert await outcome(app, "/sub/y") == "refused"
 
 
 async def test_a_mount_at_the_root_adds_nothing_to_the_path() -> None:
@@ -404,3 +404,30 @@ def test_no_path_gets_an_unsealed_answer_but_the_clear_one(
     if sent[0]["status"] < 300 and not header_of(sent, b"x-server-public-key"):
         assert unquote(url).removeprefix(root).rstrip("\n") == CLEAR
         assert body in (b"fine", b"")
+
+
+async def leak(scope: Any, receive: Any, send: Any) -> None:
+    """Answer whatever is asked, as a fallback that somebody has put in place."""
+    await JSONResponse(SAID)(scope, receive, send)
+
+
+async def test_what_a_mount_answers_in_place_of_its_routes_is_refused() -> None:
+    inner = Router([Route("/x", say)], default=leak)
+    app = star(Mount("/sub", app=inner))
+    assert await outcome(app, "/sub/y") == "refused"
+
+
+async def test_a_mount_with_a_middleware_that_answers_is_refused() -> None:
+    inner = FastAPI()
+
+    @inner.middleware("http")
+    async def answer(request: Request, call_next: Any) -> Response:
+        return JSONResponse(SAID)
+
+    assert await outcome(star(Mount("/sub", app=inner)), "/sub/y") == "refused"
+
+
+async def test_a_success_that_no_route_serves_is_refused() -> None:
+    app = star(Route("/x", say))
+    app.router.default = leak
+    assert await outcome(app, "/y") == "refused"

@@ -342,7 +342,7 @@ def without_last(wire: bytes) -> bytes:
         (lambda wire: wire + struct.pack(">I", 9) + bytes(9), errors.TrailingDataError),
         (lambda wire: b"\xff\xff\xff\xff", errors.TooLargeError),
         (lambda wire: struct.pack(">I", MAX_BODY + 1), errors.TooLargeError),
-        (lambda wire: wire + b"\xff\xff\xff\xff", errors.TooLargeError),
+        (lambda wire: wire + b"\xff\xff\xff\xff", errors.TrailingDataError),
         (lambda wire: bytes(4) + wire, errors.MalformedFrameError),
         (lambda wire: wire[:-1] + bytes([wire[-1] ^ 1]), errors.DecryptionError),
         (lambda wire: ANSWER, errors.ResponseError),

@@ -163,3 +163,17 @@ async def test_no_part_of_an_id_or_of_the_body_is_repeated() -> None:
         protect(app), b'{"heliotrope":1}', path=f"{CREATE}/{secret}", app=app
     )
     assert b"heliotrope" not in body
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "multipart/form-data"])
+async def test_another_content_type_hides_nothing(content_type: str | None) -> None:
+    app = Recorder()
+    sent = await ask(
+        protect(app),
+        b'{"background":true}',
+        path=CREATE,
+        content_type=content_type,
+        header_keys=[KEY],
+    )
+    assert Opened(sent, PAIR).status == 403
+    assert app.calls == 0

@@ -733,9 +733,9 @@ def opaque_with_a_line_end_after_a_unary_response() -> Vector:
 
 @case("container-opaque")
 def opaque_with_a_length_too_large_after_the_final_frame() -> Vector:
-    """The limit holds wherever the length stands; what comes with it in one read is lost."""
+    """Whatever the bytes are, they are after the final frame."""
     data = in_opaque(opaque_frames(ONE, TWO)) + b"\xff" * 4
-    return opaque_refused("TooLargeError", data, released=ONE + TWO)
+    return opaque_refused("TrailingDataError", data, released=ONE + TWO)
 
 
 @case("container-opaque")

@@ -74,7 +74,8 @@ class Walk:
                 found |= {body[at : at + _PIECE] for at in range(0, len(body), _PIECE)}
             else:
                 found |= {*_NUMBER.findall(body), *_PRINTED.findall(body)}
-        return {item for item in found if len(item) >= 8}
+        # Zeros are nothing that was computed, and are everywhere.
+        return {item for item in found if len(item) >= 8 and any(item)}
 
 
 def routes_of(server: Server) -> list[tuple[str, str, str]]:
