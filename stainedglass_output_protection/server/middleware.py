@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stainedglass_output_protection.errors import (
     KeysUnavailableError,
@@ -24,7 +24,6 @@ from stainedglass_output_protection.protocol.constants import (
     DEFAULT_SERVER_KEY_HEADER,
 )
 from stainedglass_output_protection.protocol.routes import (
-    REFUSED,
     Route,
     RouteClass,
     RouteTable,
@@ -41,8 +40,12 @@ from stainedglass_output_protection.server.offer import (
 from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.server.refusals import (
     keys_unavailable,
-    refusal,
     route_not_protected,
+)
+from stainedglass_output_protection.server.refusing import (
+    Refusing,
+    refuse,
+    without_success,
 )
 from stainedglass_output_protection.server.registry import SHARED_REGISTRY
 from stainedglass_output_protection.server.responder import Responder
@@ -104,7 +107,7 @@ class ProtectionMiddleware:
         matched = matched_route(scope)
         route = self.route_of(matched)
         if route is None:
-            await self._app(scope, receive, _without_success(send))
+            await self._app(scope, receive, without_success(send))
             return
         if _is_clear(route, matched, scope["method"]):
             await self._app(scope, receive, send)
@@ -119,10 +122,10 @@ class ProtectionMiddleware:
             ring.current(unix_ms())
         except RequestError as error:
             logger.info("Request refused: %s", error.code)
-            await _refuse(error, route, send)
+            await refuse(error, route, send)
         except KeysUnavailableError as error:
             logger.error("Request refused: %s", error)
-            await _refuse(keys_unavailable(), route, send)
+            await refuse(keys_unavailable(), route, send)
         else:
             app = self._app_for(route, offer)
             if offer.key is None:
@@ -203,7 +206,7 @@ class ProtectionMiddleware:
             self.refuse_stored(route, offer.body)
         except RequestError as error:
             logger.info("Request refused: %s", error.code)
-            return _Refusing(error, route)
+            return Refusing(error, route)
         return self._app
 
     def _count_clear_answer(self, route: Route) -> None:
@@ -234,39 +237,3 @@ def _inner_scope(scope: Scope) -> Scope:
     kept = {name: extensions[name] for name in extensions if name in _KEPT_EXTENSIONS}
     headers = [item for item in scope["headers"] if item[0] != b"accept-encoding"]
     return {**scope, "extensions": kept, "headers": headers}
-
-
-def _without_success(send: Send) -> Send:
-    """Return a ``send`` for a request that no route serves: errors and redirects only.
-
-    A router's own fallback could answer anything, and no row of the table speaks of it.
-    """
-    is_refused = False
-
-    async def send_failures(message: Message) -> None:
-        nonlocal is_refused
-        if message["type"] == "http.response.start" and message["status"] < 300:
-            is_refused = True
-            logger.info("Request refused: no route serves it, and it was answered")
-            await _refuse(route_not_protected(), REFUSED, send)
-        elif not is_refused:
-            await send(message)
-
-    return send_failures
-
-
-class _Refusing:
-    """An application that answers every request with one error."""
-
-    def __init__(self, error: RequestError, route: Route) -> None:
-        self._error = error
-        self._route = route
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _refuse(self._error, self._route, send)
-
-
-async def _refuse(error: RequestError, route: Route, send: Send) -> None:
-    status, headers, body = refusal(error, route.carrier)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -114,4 +114,10 @@ def test_errors_of_a_refused_request_are_sealed_on_plain_vllm_too(
         assert response.status_code == 404
         assert response.headers["x-output-protection"] == "opened"
         assert client.get("/v1/models").json()["data"][0]["id"] == MODEL
-        assert client.post("/tokenize", content=body).status_code == 403
+        refused = client.post(
+            "/v1/responses",
+            content=b'{"background":true}',
+            headers={"content-type": "application/json"},
+        )
+        assert refused.status_code == 403
+        assert refused.headers["x-output-protection"] == "opened"

@@ -165,11 +165,44 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == [MODEL]
 
 
-def test_refused_route_is_a_permission_error(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.PermissionDeniedError) as caught:
-        client.responses.create(model=MODEL, input="Tell me the secret sentence.")
+def test_responses_api_says_what_chat_says(client: openai.OpenAI) -> None:
+    asked = {"model": MODEL, "input": "Tell me the secret sentence.", "temperature": 0}
+    expected = BY_NAME["canary"].content
 
-    assert caught.value.code == "route_not_protected"
+    response = client.responses.create(**asked, store=False)  # type: ignore[call-overload]
+    events = list(client.responses.create(**asked, store=False, stream=True))  # type: ignore[call-overload]
+
+    assert response.output_text == expected
+    deltas = [item.delta for item in events if item.type.endswith("output_text.delta")]
+    assert "".join(deltas) == expected
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == expected
+
+
+def test_opaque_client_says_the_same(main_server: Server, identity: Identity) -> None:
+    dialogue = BY_NAME["canary"]
+    http_client = protected_client(identity=identity.fingerprint, opaque=True)
+    with openai.OpenAI(
+        base_url=f"{main_server.url}/v1", api_key="none", http_client=http_client
+    ) as client:
+        for stream in (False, True):
+            _, body = dialogue.request(MODEL, stream=stream)
+            answer = client.chat.completions.create(**body)  # type: ignore[call-overload]
+            said = Said()
+            if stream:
+                for chunk in answer:
+                    for choice in chunk.choices:
+                        said.add(choice.delta)
+            else:
+                said.add(answer.choices[0].message)
+            assert said.content == dialogue.content
+
+
+def test_background_response_is_a_permission_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        client.responses.create(model=MODEL, input="Hello.", background=True)
+
+    assert caught.value.code == "stored_response_refused"
 
 
 def test_unprotected_client_gets_a_named_error(main_server: Server) -> None:
