@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serve")
     parser.add_argument("--model", type=Path, default=ROOT / ".cache" / "tiny-model")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--input-length", type=int, default=64)

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("mistral_common", reason="the benchmarks read its tokenizer")
 
-from benchmarks import leakage, memory, seal
+from benchmarks import leakage, memory, seal, size
 from benchmarks.events import SHAPES, Shape
 from benchmarks.harness import SEVERAL, one_response
 
@@ -82,6 +82,14 @@ def test_streams_carry_the_tokens_that_were_asked_for(shape: Shape) -> None:
     for member in ("response", "message"):
         first = first.get(member, first)
     assert first["model"] == shape.model
+
+
+@pytest.mark.parametrize("name", ["content", "opaque"])
+def test_bytes_stay_below_their_limit(name: str) -> None:
+    shape = next(shape for shape in SHAPES if shape.name == name)
+
+    assert name in size.TARGET_RATIOS
+    assert size.measure(shape).is_met
 
 
 @pytest.mark.skipif(not memory.can_read_resident(), reason="needs /proc")
