@@ -191,7 +191,8 @@ class HeldBytes:
 def _refuse_unprotected() -> NoReturn:
     raise UnprotectedResponseError(
         "The answer came back unprotected and was dropped unread. The server does not "
-        "run the protection, or something on the way removed it."
+        "run the protection, serves this route in the clear, or something on the way "
+        "removed it."
     )
 
 

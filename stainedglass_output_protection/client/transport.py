@@ -26,6 +26,15 @@ from stainedglass_output_protection.client.verdict import (
 )
 from stainedglass_output_protection.errors import OutputProtectionError
 
+# A digest or a signature of the body: nothing may be added to it any more.
+_OVER_THE_BODY = (
+    "content-digest",
+    "digest",
+    "content-md5",
+    "signature",
+    "x-amz-content-sha256",
+)
+
 
 class Library(NamedTuple):
     """The classes of one HTTP library that the drivers make objects of."""
@@ -68,9 +77,11 @@ class _Driver:
         exchange = self._protection.begin(
             request.method, (url.scheme, url.host, url.port), _raw_path(url)
         )
-        body = exchange.request_body(
-            request.headers.get("content-type", ""), _body_in_memory(request)
-        )
+        body = None
+        if not any(name in request.headers for name in _OVER_THE_BODY):
+            body = exchange.request_body(
+                request.headers.get("content-type", ""), _body_in_memory(request)
+            )
         sent = self._library.request(
             method=request.method,
             url=url,
@@ -79,6 +90,7 @@ class _Driver:
             **({"stream": request.stream} if body is None else {"content": body}),
         )
         if body is not None:
+            sent.headers.pop("transfer-encoding", None)
             sent.headers["content-length"] = str(len(body))
         for name, value in exchange.request_headers.items():
             sent.headers[name] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -54,3 +54,18 @@ def frame_from_text(text: str) -> bytes:
         if frame is not None:
             return frame
     raise MalformedFrameError("A frame's text is not canonical.")
+
+
+def first_frame_text(value: Any) -> str | None:
+    """Return the first string with the prefix, in the order of the JSON text."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if value.startswith(TEXT_PREFIX):
+                return value
+        elif isinstance(value, dict):
+            waiting.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            waiting.extend(reversed(value))
+    return None

@@ -5,14 +5,13 @@ Specification: ``protocol.md#container-fields``. The first string with the prefi
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from stainedglass_output_protection.errors import MalformedFrameError
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import (
     JSON_ERRORS,
+    first_frame_text,
     frame_from_text,
 )
 
@@ -31,25 +30,10 @@ def find_frame(body: bytes) -> bytes | None:
     if _PREFIX_BYTES not in body:
         return None
     try:
-        text = _first_text(_decoder.decode(body))
+        text = first_frame_text(_decoder.decode(body))
     except JSON_ERRORS:
         raise MalformedFrameError(
             "There is a frame in the answer, but not in whole JSON: the answer was cut "
             "off or rewritten on the way."
         ) from None
     return None if text is None else frame_from_text(text)
-
-
-def _first_text(value: Any) -> str | None:
-    """Return the first string with the prefix, in the order of the JSON text."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            if value.startswith(TEXT_PREFIX):
-                return value
-        elif isinstance(value, dict):
-            waiting.extend(reversed(value.values()))
-        elif isinstance(value, list):
-            waiting.extend(reversed(value))
-    return None

@@ -59,21 +59,18 @@ class Event(msgspec.Struct):
 _message = reader(Message)
 _event = reader(Event)
 
-_CONTENT = {
-    "content_block_start": apart(
-        event_of(
-            {"type": "content_block_start", "content_block": _TEXT, "index": 0},
-            "content_block_start",
-        )
+_UNKNOWN = apart(SEALED_EVENT)
+_PIECE = event_of(
+    {"type": "content_block_delta", "delta": _DELTA, "index": 0}, "content_block_delta"
+)
+_START = {"type": "content_block_start", "content_block": _TEXT, "index": 0}
+_CONSTANT_EVENTS = {
+    "content_block_start": apart(event_of(_START, "content_block_start")),
+    "content_block_delta": _PIECE,
+    "content_block_stop": apart(
+        event_of({"type": "content_block_stop", "index": 0}, "content_block_stop")
     ),
-    "content_block_delta": event_of(
-        {"type": "content_block_delta", "delta": _DELTA, "index": 0},
-        "content_block_delta",
-    ),
-    "content_block_stop": event_of(
-        {"type": "content_block_stop", "index": 0}, "content_block_stop"
-    ),
-    "ping": event_of({"type": "ping"}, "ping"),
+    "ping": apart(event_of({"type": "ping"}, "ping")),
 }
 
 
@@ -90,26 +87,28 @@ class MessagesEnvelopes(PlainEnvelopes):
         members = read(_message, body)
         if members is None or members.type != "message":
             return super().body(body)
-        return body_of({**_message_members(members), **self.transfer(members)})
+        return body_of(
+            {**_message_members(members, is_padded=False), **self.transfer(members)}
+        )
 
     def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object for the same content."""
         event = read(_event, data)
         if event is None or not isinstance(event.type, str):
-            return SEALED_EVENT
-        if event.type in _CONTENT:
-            return _CONTENT[event.type]
+            return _UNKNOWN
+        if event.type in _CONSTANT_EVENTS:
+            return _CONSTANT_EVENTS[event.type]
         if event.type == "message_start":
-            message = _message_members(event.message or Message())
+            message = _message_members(event.message or Message(), is_padded=True)
             members = {"type": event.type, "message": message}
             return apart(event_of(members, event.type))
         if event.type == "message_delta":
-            return event_of(_delta_members(event), event.type)
+            return apart(event_of(_delta_members(event), event.type))
         if event.type == "error":
             error = error_members(event.error or ErrorInfo(), CARRIER)
             members = {"type": event.type, "error": error}
             return apart(event_of(members, event.type))
-        return SEALED_EVENT
+        return _UNKNOWN
 
     def ends(self, data: bytes) -> bool:
         """Tell whether an event says that the stream ends with it."""
@@ -120,7 +119,7 @@ class MessagesEnvelopes(PlainEnvelopes):
 
     def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event: one more piece of the content."""
-        return _CONTENT["content_block_delta"]
+        return apart(_PIECE)
 
     def clear_end(self, payload: bytes) -> bytes:
         """Return the clear events that tell gateways of the end."""
@@ -129,7 +128,7 @@ class MessagesEnvelopes(PlainEnvelopes):
         return stop + done if _STOP in payload else done
 
 
-def _message_members(message: Message) -> dict[str, Any]:
+def _message_members(message: Message, *, is_padded: bool) -> dict[str, Any]:
     members = {
         **present(id=message.id, model=message.model),
         "type": "message",
@@ -139,7 +138,7 @@ def _message_members(message: Message) -> dict[str, Any]:
         "stop_sequence": None,
     }
     if message.usage is not UNSET:
-        members["usage"] = message.usage and _usage(message.usage, is_padded=False)
+        members["usage"] = message.usage and _usage(message.usage, is_padded=is_padded)
     return members
 
 

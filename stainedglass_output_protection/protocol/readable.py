@@ -12,7 +12,10 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
-from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
+from stainedglass_output_protection.protocol.encoding import (
+    JSON_ERRORS,
+    first_frame_text,
+)
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
@@ -102,10 +105,13 @@ def shown_usage(usage: Usage | None) -> dict[str, Any] | None:
 
 def transfer_members(common: Common, *, is_shown: bool) -> dict[str, Any]:
     """Return what a router hands from one disaggregated server to the next, if shown."""
-    params = common.kv_transfer_params
-    if not is_shown or params is UNSET or TEXT_PREFIX.encode("ascii") in bytes(params):
+    if not is_shown or common.kv_transfer_params is UNSET:
         return {}
-    return {"kv_transfer_params": params}
+    try:
+        params = msgspec.json.decode(common.kv_transfer_params)
+    except JSON_ERRORS:
+        return {}
+    return {} if first_frame_text(params) else {"kv_transfer_params": params}
 
 
 def error_members(error: ErrorInfo, carrier: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from stainedglass_output_protection.protocol.envelope import (
     apart,
     body_of,
     event_of,
+    padded,
 )
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.readable import (
@@ -103,6 +104,7 @@ class Event(msgspec.Struct):
     response: ResponseObject | UnsetType | None = UNSET
 
 
+_UNKNOWN = apart(SEALED_EVENT)
 _object = reader(ResponseObject)
 _event = reader(Event)
 
@@ -117,20 +119,20 @@ class ResponsesEnvelopes(PlainEnvelopes):
         members = read(_object, body)
         if members is None or members.object != "response":
             return super().body(body)
-        shown = _response_members(members, members.status)
+        shown = _response_members(members, members.status, is_padded=False)
         return body_of({**shown, **self.transfer(members)})
 
     def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object for the same type."""
         event = read(_event, data)
         if event is None or not isinstance(event.type, str):
-            return SEALED_EVENT
+            return _UNKNOWN
         status = _STATUS_BY_EVENT.get(event.type)
         if status is None:
-            return _CONSTANT_EVENTS.get(event.type, SEALED_EVENT)
+            return _CONSTANT_EVENTS.get(event.type, _UNKNOWN)
         response = event.response or ResponseObject()
         members = {
-            "response": _response_members(response, status),
+            "response": _response_members(response, status, is_padded=True),
             "sequence_number": NUMBER,
             "type": event.type,
         }
@@ -145,7 +147,7 @@ class ResponsesEnvelopes(PlainEnvelopes):
 
     def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event: that which ended the stream."""
-        return SEALED_EVENT if data is None else self.event(data)
+        return _UNKNOWN if data is None else self.event(data)
 
 
 def _constant_event(event_type: str) -> Envelope:
@@ -159,7 +161,9 @@ def _constant_event(event_type: str) -> Envelope:
 _CONSTANT_EVENTS = {event_type: _constant_event(event_type) for event_type in _EVENTS}
 
 
-def _response_members(response: ResponseObject, status: Text) -> dict[str, Any]:
+def _response_members(
+    response: ResponseObject, status: Text, *, is_padded: bool
+) -> dict[str, Any]:
     members: dict[str, Any] = {
         **present(
             id=response.id,
@@ -172,19 +176,24 @@ def _response_members(response: ResponseObject, status: Text) -> dict[str, Any]:
         "output": [{**_ITEM, "status": "completed"}],
     }
     if response.usage is not UNSET:
-        members["usage"] = response.usage and _usage(response.usage)
+        members["usage"] = response.usage and _usage(
+            response.usage, is_padded=is_padded
+        )
     if response.error:
         members["error"] = error_members(response.error, "")
     return members
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: Usage, *, is_padded: bool) -> dict[str, Any]:
+    counts = present(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+    )
+    if is_padded:
+        counts = {name: padded(count) for name, count in counts.items()}
     return {
-        **present(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            total_tokens=usage.total_tokens,
-        ),
+        **counts,
         "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
         "output_tokens_details": {"reasoning_tokens": 0},
     }

@@ -61,38 +61,41 @@ _CARRIERS = {
         "/v1/messages/render",
         "/v1/responses/render",
         "/inference/v1/generate",
-        "/inference/v1/abort_requests",
-        "/abort_requests",
-        "/v1/load_lora_adapter",
-        "/adapters",
-        "/adapters/{adapter_name}",
-        "/v1/unload_lora_adapter",
-        "/scale_elastic_ep",
-        "/is_scaling_elastic_ep",
-        "/fault_tolerance/apply",
-        "/start_profile",
-        "/stop_profile",
         "/server_info",
         "/collective_rpc",
-        "/reset_prefix_cache",
-        "/reset_mm_cache",
-        "/reset_encoder_cache",
-        "/sleep",
-        "/wake_up",
-        "/release_kv_cache_memory",
-        "/pause",
-        "/resume",
-        "/init_weight_transfer_engine",
-        "/shutdown_weight_transfer_engine",
-        "/start_weight_update",
-        "/start_draft_weight_update",
-        "/update_weights",
-        "/finish_weight_update",
-        "/update_weight_version",
-        "/weight_checker",
-        "/weight_info",
     ),
 }
+# No words of a model are in their answers, so an operator may make them clear.
+OPERATORS = (
+    "/inference/v1/abort_requests",
+    "/abort_requests",
+    "/v1/load_lora_adapter",
+    "/adapters",
+    "/adapters/{adapter_name}",
+    "/v1/unload_lora_adapter",
+    "/scale_elastic_ep",
+    "/is_scaling_elastic_ep",
+    "/fault_tolerance/apply",
+    "/start_profile",
+    "/stop_profile",
+    "/reset_prefix_cache",
+    "/reset_mm_cache",
+    "/reset_encoder_cache",
+    "/sleep",
+    "/wake_up",
+    "/release_kv_cache_memory",
+    "/pause",
+    "/resume",
+    "/init_weight_transfer_engine",
+    "/shutdown_weight_transfer_engine",
+    "/start_weight_update",
+    "/start_draft_weight_update",
+    "/update_weights",
+    "/finish_weight_update",
+    "/update_weight_version",
+    "/weight_checker",
+    "/weight_info",
+)
 _CLEAR = (
     "/v1/models",
     "/health",
@@ -112,6 +115,8 @@ _CLEAR = (
     "/get_world_size",
     "/fault_tolerance/status",
 )
+# Below these an id of anybody's choice may stand.
+_WITH_IDS = ("/v1/", "/adapters/")
 # Files, below the path of the row.
 _CLEAR_MOUNT = "/static/"
 STORED_RESPONSES = ("/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel")
@@ -122,6 +127,7 @@ ROUTES: tuple[Route, ...] = (
         for carrier, paths in _CARRIERS.items()
         for path in paths
     ),
+    *(Route(path, RouteClass.PROTECTED) for path in OPERATORS),
     *(Route(path, RouteClass.PROTECTED, "responses") for path in STORED_RESPONSES),
     *(
         Route(
@@ -143,8 +149,8 @@ class RouteTable:
         shows_transfer: bool = False,
     ) -> None:
         rows = [
-            *ROUTES,
             *(Route(path, RouteClass.PROTECTED) for path in protected),
+            *ROUTES,
             *(Route(path, RouteClass.CLEAR) for path in clear),
         ]
         self._by_path = {
@@ -162,11 +168,21 @@ class RouteTable:
 TABLE = RouteTable()
 
 
+def may_be_made_clear(path: str) -> bool:
+    """Tell whether an operator may serve a route in the clear: not what is protected.
+
+    Routes that no row names are the operator's to judge.
+    """
+    return TABLE.row(path).route_class is not RouteClass.PROTECTED or path in OPERATORS
+
+
 def is_clear_url(method: str, path: str) -> bool:
     """Tell whether a client accepts a clear answer to its request for a URL's raw path.
 
     ``path`` is not percent-decoded: an id in it must not make it another route.
     """
+    if "/." in path:
+        return False
     if path.startswith(_CLEAR_MOUNT) and method in _GET:
         return True
     start = 0
@@ -181,5 +197,7 @@ def is_clear_url(method: str, path: str) -> bool:
 
 def _may_be_clear(path: str, start: int) -> bool:
     """Tell whether a clear row at ``start`` cannot be the end of an id in the path."""
-    prefix = path[:start]
-    return not prefix or (path.startswith("/v1/", start) and "/v1/" not in f"{prefix}/")
+    prefix = f"{path[:start]}/"
+    return not start or (
+        path.startswith("/v1/", start) and not any(item in prefix for item in _WITH_IDS)
+    )

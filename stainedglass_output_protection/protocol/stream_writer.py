@@ -167,9 +167,10 @@ class StreamWriter:
     def _read(self, block: bytes) -> bytes:
         data = event_data(block)
         if data is None:
-            if not is_comment(block):
-                self._held += block
-            return self._comment()
+            if is_comment(block):
+                return self._comment()
+            self._held += block
+            return self._comment() if len(self._held) < _MAX_HELD else self._flush()
         if self._envelopes.ends(data):
             self._held += block
             if self._last_data is None:
@@ -194,6 +195,14 @@ class StreamWriter:
         is_apart = envelope.is_apart or self._was_apart
         self._was_apart = envelope.is_apart
         return self._written(envelope, self._seal(payload, shared, is_apart=is_apart))
+
+    def _flush(self) -> bytes:
+        """Return a frame with the bytes that wait for one."""
+        payload, self._held = self._held, b""
+        shared = _common_prefix(self._readable_start, payload)
+        self._readable_start = b""
+        frame = self._seal(payload, shared, is_apart=True)
+        return self._written(SEALED_EVENT, frame)
 
     def _remember(self, block: bytes, envelope: Envelope) -> None:
         """Learn the kind of an event, to know it again by all but its one string."""

@@ -90,7 +90,8 @@ class ProtectionMiddleware:
         self._app = app
         self._options = options
         self._ring_of = ring_of
-        self._clear_answers = 0
+        self._keyless = 0
+        self._said: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -106,14 +107,16 @@ class ProtectionMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         matched = matched_route(scope)
         route = self.route_of(matched)
-        if route is None:
-            await self._app(scope, receive, without_success(send))
+        if matched is None or route is None:
+            await self._app(inner_scope(scope), receive, without_success(send))
             return
-        if _is_clear(route, matched, scope["method"]):
-            await self._app(scope, receive, send)
+        if is_clear(route, matched, scope["method"]):
+            answer = send if matched.allows else without_success(send)
+            await self._app(scope, receive, answer)
             return
         try:
             if route.route_class is not RouteClass.PROTECTED:
+                self._say_once(matched.path)
                 raise route_not_protected()
             offer = await self._offer(route, scope, receive)
             if offer is None:
@@ -121,15 +124,16 @@ class ProtectionMiddleware:
             ring = self._ring_of(scope)
             ring.current(unix_ms())
         except RequestError as error:
-            logger.info("Request refused: %s", error.code)
+            logger.info("Request refused: %s, %s", error.code, matched.path)
             await refuse(error, route, send)
         except KeysUnavailableError as error:
             logger.error("Request refused: %s", error)
             await refuse(keys_unavailable(), route, send)
         else:
             app = self._app_for(route, offer)
+            if offer.is_keyless:
+                self._count_keyless(route)
             if offer.key is None:
-                self._count_clear_answer(route)
                 await app(offer.scope, offer.receive, send)
             else:
                 await self._protect(app, offer, offer.key, send, route, ring)
@@ -171,16 +175,16 @@ class ProtectionMiddleware:
         # Unguessable and ours: clients choose X-Request-Id, routers repeat it.
         request_id = secrets.token_hex(16)
         SHARED_REGISTRY[request_id] = client_public_key
-        inner_scope = _inner_scope(offer.scope)
+        scope = inner_scope(offer.scope)
         failure = None
         try:
             try:
-                await app(inner_scope, responder.receive, responder.send)
+                await app(scope, responder.receive, responder.send)
             except Exception as error:
                 failure = error
             # Outside of its handler, or what fails now would carry its words along.
             if failure is not None:
-                await answer_failure(failure, inner_scope, responder)
+                await answer_failure(failure, scope, responder)
         finally:
             SHARED_REGISTRY.remove(request_id)
 
@@ -209,30 +213,43 @@ class ProtectionMiddleware:
             return Refusing(error, route)
         return self._app
 
-    def _count_clear_answer(self, route: Route) -> None:
-        self._clear_answers += 1
-        # Each time the number doubles, so that a flood does not fill the log.
-        if self._clear_answers & (self._clear_answers - 1) == 0:
+    def _say_once(self, path: str) -> None:
+        if path not in self._said:
+            self._said.add(path)
             logger.warning(
-                "Answered in the clear, %d so far: a request for %s had no client "
-                "public key, and SG_KEYLESS_REQUESTS=allow.",
-                self._clear_answers,
+                "The route %s is in no table and is refused. To serve it, add it to "
+                "SG_PROTECTED_ROUTES, or in the clear to SG_CLEAR_ROUTES.",
+                path,
+            )
+
+    def _count_keyless(self, route: Route) -> None:
+        self._keyless += 1
+        # Each time the number doubles, so that a flood does not fill the log.
+        if self._keyless & (self._keyless - 1) == 0:
+            policy = self._options.keyless
+            how = "in the clear" if policy is KeylessPolicy.ALLOW else "to nobody"
+            logger.warning(
+                "Answered %s, %d so far: a request for %s had no client public key, and "
+                "SG_KEYLESS_REQUESTS=%s.",
+                how,
+                self._keyless,
                 route.path,
+                policy.value,
             )
 
 
-def _is_clear(route: Route, matched: Matched | None, method: str) -> bool:
+def is_clear(route: Route, matched: Matched, method: str) -> bool:
     """Tell whether an answer carries nothing that must be sealed.
 
     What the router answers to another method than the clear route's is a constant.
     """
     if route.route_class is not RouteClass.CLEAR:
         return False
-    allows = matched is not None and matched.allows
-    return not allows or route.methods is None or method in route.methods
+    return not matched.allows or route.methods is None or method in route.methods
 
 
-def _inner_scope(scope: Scope) -> Scope:
+def inner_scope(scope: Scope) -> Scope:
+    """Return the scope without what lets an answer leave but through ``send``."""
     extensions = scope.get("extensions") or {}
     kept = {name: extensions[name] for name in extensions if name in _KEPT_EXTENSIONS}
     headers = [item for item in scope["headers"] if item[0] != b"accept-encoding"]

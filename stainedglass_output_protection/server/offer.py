@@ -21,7 +21,7 @@ from stainedglass_output_protection.server.refusals import (
     client_key_missing,
 )
 from stainedglass_output_protection.server.request_body import (
-    is_json,
+    may_be_json,
     read_body,
     replaying,
     take_member,
@@ -35,11 +35,12 @@ _NOT_WANTED = re.compile(r"q=0(\.0{0,3})?")
 class Offer(NamedTuple):
     """A request that may be served, as the application is to see it.
 
-    ``key`` is None if it is to be answered in the clear; ``body`` is None if it was not
+    ``key`` is None if it is to be answered in the clear, and nobody's if ``is_keyless``; ``body`` is None if it was not
     read.
     """
 
     key: bytes | None
+    is_keyless: bool
     wants_opaque: bool
     body: bytes | None
     scope: Scope
@@ -57,7 +58,7 @@ async def read_offer(
 ) -> Offer | None:
     """Return what a request offers; None if its client went away.
 
-    Its body is read if it is JSON by its content type, or if ``reads_any_body``.
+    Its body is read unless it is an upload by its content type, or ``reads_any_body``.
 
     Raises:
         ClientKeyError: the key is missing, duplicated or malformed.
@@ -66,7 +67,7 @@ async def read_offer(
     if len(offered) > 1:
         raise client_key_duplicated()
     body = None
-    if reads_any_body or is_json(scope):
+    if reads_any_body or may_be_json(scope):
         body = await read_body(receive)
         if body is None:
             return None
@@ -79,7 +80,7 @@ async def read_offer(
     if len(set(offered)) > 1:
         raise client_key_duplicated()
     key = parse_client_key(offered[0]) if offered else _key_for_none(keyless)
-    return Offer(key, wants_opaque(scope), body, scope, receive)
+    return Offer(key, not offered, wants_opaque(scope), body, scope, receive)
 
 
 def header_key(scope: Scope, header: str) -> bytes:

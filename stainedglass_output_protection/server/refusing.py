@@ -15,6 +15,8 @@ from stainedglass_output_protection.server.refusals import (
 
 logger = logging.getLogger(__name__)
 
+_ANSWER = ("http.response.start", "http.response.body")
+
 
 def without_success(send: Send) -> Send:
     """Return a ``send`` for a request that no route serves: errors and redirects only.
@@ -29,7 +31,7 @@ def without_success(send: Send) -> Send:
             is_refused = True
             logger.info("Request refused: no route serves it, and it was answered")
             await refuse(route_not_protected(), REFUSED, send)
-        elif not is_refused:
+        elif not is_refused and message["type"] in _ANSWER:
             await send(message)
 
     return send_failures

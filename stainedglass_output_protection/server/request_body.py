@@ -20,8 +20,13 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PARSER_ERRORS = (ValueError, RecursionError)
 
 
+_UPLOADS = (b"multipart/", b"audio/", b"application/octet-stream")
+
+
 class Pairs(list[tuple[str, Any]]):
     """A JSON object with its members in order, repeated ones included."""
+
+    __slots__ = ()
 
 
 class Taken(NamedTuple):
@@ -31,13 +36,13 @@ class Taken(NamedTuple):
     value: str | None
 
 
-def is_json(scope: Scope) -> bool:
-    """Tell whether a request says that its body is JSON."""
+def may_be_json(scope: Scope) -> bool:
+    """Tell whether a request's body could be read as JSON: all but uploads could."""
     for name, value in scope["headers"]:
         if name == b"content-type":
             media_type: bytes = value.partition(b";")[0].strip().lower()
-            return media_type == b"application/json" or media_type.endswith(b"+json")
-    return False
+            return not media_type.startswith(_UPLOADS)
+    return True
 
 
 async def read_body(receive: Receive) -> bytes | None:
@@ -92,7 +97,11 @@ def take_member(body: bytes, name: str) -> Taken:
         return Taken(body, None)
     if len(values) > 1:
         raise client_key_duplicated()
-    return Taken(_without(body, name), values[0] if isinstance(values[0], str) else "")
+    try:
+        rest = _without(body, name)
+    except _PARSER_ERRORS:
+        return Taken(body, "")  # Nested without end, or nearly: no key is read in it.
+    return Taken(rest, values[0] if isinstance(values[0], str) else "")
 
 
 def _without(body: bytes, name: str) -> bytes:

@@ -16,7 +16,10 @@ from starlette.responses import Response, StreamingResponse
 from stainedglass_output_protection.protocol.routes import RouteClass
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.matching import matched_route
-from stainedglass_output_protection.server.middleware import ProtectionMiddleware
+from stainedglass_output_protection.server.middleware import (
+    ProtectionMiddleware,
+    is_clear,
+)
 from stainedglass_output_protection.server.offer import wants_opaque
 from stainedglass_output_protection.server.refusals import route_not_protected
 from stainedglass_output_protection.server.starlette_response import protect_response
@@ -41,8 +44,9 @@ async def dispatch_protected(
         RequestError: there is no good client public key, or the route is refused.
         KeysUnavailableError: the server has no usable epoch key.
     """
-    route = protection.route_of(matched_route(request.scope))
-    if route is not None and route.route_class is RouteClass.CLEAR:
+    matched = matched_route(request.scope)
+    route = protection.route_of(matched)
+    if matched and route and is_clear(route, matched, request.method):
         return await call_next(request)
     # What ``call_next`` would answer on a route that is not mounted, nobody knows.
     if route is None or route.route_class is not RouteClass.PROTECTED:

@@ -24,8 +24,8 @@ _IGNORED_PREFIX = "SG_VLLM_"
 
 
 def is_set(variable: str) -> bool:
-    """Tell whether ``variable`` is set, to anything."""
-    return variable in os.environ
+    """Tell whether ``variable`` is set, to anything; in any case, as it is read."""
+    return variable in map(str.upper, os.environ)
 
 
 def mark_for_children() -> None:

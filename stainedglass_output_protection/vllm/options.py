@@ -24,8 +24,10 @@ class _Option(NamedTuple):
     name: str
     leak: str | None
     is_flag: bool = False
-    # What must be set in an option that takes a JSON object, to make it a leak.
-    member: str | None = None
+    # What in an option that takes a JSON object makes it a leak, if any of it is set.
+    members: tuple[str, ...] = ()
+    # Values that make it none.
+    harmless: tuple[str, ...] = ()
 
     @property
     def dest(self) -> str:
@@ -38,9 +40,19 @@ _OPTIONS: Final = (
     _Option("--grpc-port", None),
     _Option("--enable-log-outputs", "log-outputs", is_flag=True),
     _Option("--enable-log-requests", "log-requests", is_flag=True),
-    _Option("--kv-events-config", "kv-events", member="enable_kv_cache_events"),
-    _Option("--kv-transfer-config", "kv-transfer", member="kv_connector"),
-    _Option("--profiler-config", "profiler", member="profiler"),
+    _Option("--kv-events-config", "kv-events", members=("enable_kv_cache_events",)),
+    _Option(
+        "--kv-transfer-config",
+        "kv-transfer",
+        # vLLM may choose the connector itself; the rest says where the cache goes.
+        members=(
+            "kv_connector",
+            "kv_connector_extra_config",
+            "kv_connector_module_path",
+        ),
+    ),
+    _Option("--kv-offloading-backend", "kv-transfer", harmless=("native",)),
+    _Option("--profiler-config", "profiler", members=("profiler",)),
     _Option("--tool-server", "tool-server"),
 )
 _VARIABLES: Final = {
@@ -86,10 +98,17 @@ def refuse_leaks(
     """
     for option in _OPTIONS:
         value = getattr(options, option.dest, None)
-        if option.member is not None:
-            value = _member(value, option.member)
-        if not (value is None or value is False or value in _OFF):
+        if option.members:
+            value = _first_set(value, option.members)
+        if not (value is None or value is False or value in (*_OFF, *option.harmless)):
             _refuse(option.name, option.leak, allowed, "leave it out")
+    outputs, requests = "enable_log_outputs", "enable_log_requests"
+    # Only what vLLM has parsed has both: a --config file may hold the second.
+    if getattr(options, outputs, False) and getattr(options, requests, None) is False:
+        raise ConfigurationError(
+            "--enable-log-outputs needs --enable-log-requests too, and "
+            f"{variable_of('allow_leaks')}=log-outputs,log-requests."
+        )
     for variable, leak in _VARIABLES.items():
         if is_on(variable):
             _refuse(variable, leak, allowed, "unset it")
@@ -107,10 +126,16 @@ def _refuse(name: str, leak: str | None, allowed: frozenset[str], remedy: str) -
         )
 
 
-def _member(value: object, name: str) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(name)
-    return getattr(value, name, None)
+def _first_set(value: object, names: Sequence[str]) -> Any:
+    """Return the first of the members that is set; empty ones are not."""
+    for name in names:
+        if isinstance(value, Mapping):
+            found = value.get(name)
+        else:
+            found = getattr(value, name, None)
+        if found and found not in _OFF:
+            return found
+    return None
 
 
 def _given(arguments: Sequence[str]) -> Namespace:
@@ -148,7 +173,7 @@ def _named(name: str) -> tuple[_Option | None, bool]:
 def _value(option: _Option, is_on: bool, member: str, text: str, known: Any) -> Any:
     if option.is_flag:
         return is_on
-    if option.member is None:
+    if not option.members:
         return text
     try:
         value = json.loads(text)

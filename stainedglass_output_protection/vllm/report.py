@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 
 from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
 from stainedglass_output_protection.vllm.leaks import LEAKS
 from stainedglass_output_protection.vllm.log import join_vllm_logging
@@ -30,6 +32,8 @@ def report_settings(settings: Settings, identity: IdentityKey) -> None:
             "%s allows %s: %s.", variable_of("allow_leaks"), name, LEAKS[name]
         )
     logger.info("Output protection settings:\n%s", settings.describe())
+    for warning in _warnings_of(settings):
+        logger.warning("%s", warning)
     if settings.identity_key_file is None:
         logger.warning(
             "%s is not set: this identity was made for this run and ends with it. "
@@ -57,4 +61,25 @@ def report_version(vllm_version: str) -> None:
             "structure that protection needs, so it is served.",
             vllm_version,
             ", ".join(TESTED_RELEASES),
+        )
+
+
+def _warnings_of(settings: Settings) -> Iterator[str]:
+    """Yield what an operator must not overlook."""
+    keyless = f"{variable_of('keyless_requests')}={settings.keyless_requests.value}"
+    if settings.keyless_requests is KeylessPolicy.ALLOW:
+        yield (
+            f"{keyless}: requests without a key are answered in the clear. Set it back "
+            "to required when every client has a key."
+        )
+    if settings.keyless_requests is KeylessPolicy.DISCARD:
+        yield (
+            f"{keyless}: requests without a key run on the engine, and nobody can read "
+            "the answers."
+        )
+    if settings.clear_routes:
+        paths = ", ".join(sorted(settings.clear_routes))
+        yield (
+            f"{variable_of('clear_routes')}: answers of {paths} leave in the clear, for "
+            "every method."
         )

@@ -16,6 +16,11 @@ from stainedglass_output_protection.protocol.constants import (
     DEFAULT_SERVER_KEY_HEADER,
     MAX_EPOCH_LIFE_MS,
 )
+from stainedglass_output_protection.protocol.routes import (
+    TABLE,
+    RouteClass,
+    may_be_made_clear,
+)
 from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.vllm.environment import (
     PREFIX,
@@ -29,10 +34,12 @@ from stainedglass_output_protection.vllm.leaks import LEAKS
 # They mean something already, to HTTP or to this package's client.
 _RESERVED = re.compile(
     r"content-.*|transfer-encoding|connection|host|authorization|cookie|set-cookie|"
-    r"cache-control|x-output-protection|access-control-.*"
+    r"cache-control|x-output-protection|access-control-.*|accept.*|user-agent|vary|"
+    r"date|server|location|retry-after|te|upgrade|x-api-key|x-request-id|traceparent|"
+    r"x-should-retry"
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MEMBER = re.compile(r"(sg|x)_[A-Za-z0-9_]{1,60}")
 # A statement lives for two periods (protocol.md#epoch-statement).
 _MAX_REFRESH_S = MAX_EPOCH_LIFE_MS / 2 / 1000
 # Rotation shares its thread with the answers: it must survive a pause of that.
@@ -69,7 +76,10 @@ class Settings(BaseSettings):
                 "must be an HTTP header name: letters, digits and hyphens, no spaces."
             )
         if _RESERVED.fullmatch(name.lower()):
-            raise ValueError("must not be a header that means something else already.")
+            raise ValueError(
+                "must not be a header that means something else already; a name of your "
+                "own begins with x-."
+            )
         return name.lower()
 
     @field_validator("client_key_member_name")
@@ -77,7 +87,8 @@ class Settings(BaseSettings):
     def _check_member_name(cls, name: str) -> str:
         if not _MEMBER.fullmatch(name):
             raise ValueError(
-                "must be a name of letters, digits and underscores, such as "
+                "must begin with sg_ or x_, so that no request has a member of that name "
+                "already, and go on with letters, digits and underscores, such as "
                 f"{DEFAULT_CLIENT_KEY_MEMBER}."
             )
         return name
@@ -92,18 +103,22 @@ class Settings(BaseSettings):
     @field_validator("protected_routes", "clear_routes")
     @classmethod
     def _check_routes(cls, paths: frozenset[str]) -> frozenset[str]:
-        if not all(path.startswith("/") for path in paths):
+        if wrong := sorted(path for path in paths if not path.startswith("/")):
             raise ValueError(
-                "must be paths as the application mounts them, with commas between: "
-                "/a/path,/another/{id}"
+                "must be paths as the application mounts them, each with a slash at its "
+                f"beginning, with commas between, such as /a/path,/another/{{id}}: "
+                f"{wrong[0]} has none."
             )
         return paths
 
     @field_validator("allow_leaks")
     @classmethod
     def _check_leaks(cls, names: frozenset[str]) -> frozenset[str]:
-        if not names <= set(LEAKS):
-            raise ValueError(f"must be names from this list: {', '.join(LEAKS)}.")
+        if unknown := sorted(names - set(LEAKS)):
+            raise ValueError(
+                f"must be names from this list: {', '.join(LEAKS)}. It has no "
+                f"{unknown[0]}."
+            )
         return names
 
     @field_validator("key_refresh_time_s")
@@ -113,12 +128,40 @@ class Settings(BaseSettings):
             raise ValueError(_REFRESH_RULE)
         return seconds
 
+    @field_validator("identity_key_file", mode="before")
+    @classmethod
+    def _check_not_empty(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("is set but empty: unset it, or set it to a path.")
+        return value
+
     @field_validator("identity_key_file")
     @classmethod
     def _check_identity_file(cls, path: Path | None) -> Path | None:
         if path is not None:
             read_identity_file(path)
         return path
+
+    @model_validator(mode="after")
+    def _check_route_lists(self) -> Settings:
+        protected, clear = map(variable_of, ("protected_routes", "clear_routes"))
+        for path in sorted(self.protected_routes & self.clear_routes):
+            raise ConfigurationError(
+                f"{protected} and {clear} both name {path}: keep it in one."
+            )
+        for path in sorted(self.clear_routes):
+            if not may_be_made_clear(path):
+                raise ConfigurationError(
+                    f"{clear} must not name {path}: its answers are what this server "
+                    f"protects. Use {variable_of('keyless_requests')}=allow to answer "
+                    "clients without a key for a while."
+                )
+        for path in sorted(self.protected_routes):
+            if TABLE.row(path).route_class is RouteClass.CLEAR:
+                raise ConfigurationError(
+                    f"{protected} must not name {path}: probes could not read it."
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_header_names_differ(self) -> Settings:

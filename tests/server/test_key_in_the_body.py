@@ -209,7 +209,17 @@ async def test_every_json_type_has_members(content_type: str) -> None:
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/jsonl"])
-async def test_a_body_of_another_type_has_no_member(content_type: str | None) -> None:
+async def test_what_a_body_is_called_does_not_matter(content_type: str | None) -> None:
+    app = Recorder()
+    sent = await ask(protect(app), with_member(), content_type=content_type)
+    assert Opened(sent, PAIR).body == ANSWER
+    assert NAME not in json.loads(app.body)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data", "audio/wav", "application/octet-stream"]
+)
+async def test_an_upload_has_no_member(content_type: str) -> None:
     app = Recorder()
     sent = await ask(protect(app), with_member(), content_type=content_type)
     assert code_of(sent) == (400, "client_key_missing")

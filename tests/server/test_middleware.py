@@ -334,11 +334,14 @@ async def test_a_cancelled_response_gets_no_final_frame() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": start})
         message = {"type": "http.response.body", "body": chunk("a"), "more_body": True}
         await send(message)
+        assert (await receive())["type"] == "http.request"
         assert (await receive())["type"] == "http.disconnect"
         await send({"type": "http.response.body", "body": DONE})
 
-    async def receive() -> dict[str, str]:
-        return {"type": "http.disconnect"}
+    waiting = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"{}"}]
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -16,6 +16,7 @@ from stainedglass_output_protection.vllm.identity import (
     read_identity_file,
     write_identity_file,
 )
+from stainedglass_output_protection.vllm.report import report_settings
 from stainedglass_output_protection.vllm.settings import (
     load_settings,
     setting_warnings,
@@ -105,7 +106,7 @@ def test_identity_file_that_is_no_ed25519_key_is_refused(
     assert MAKE_ONE in str(refused.value)
 
 
-@pytest.mark.parametrize("path", ["", "/nowhere/at/all", "/"])
+@pytest.mark.parametrize("path", ["/nowhere/at/all", "/"])
 def test_identity_file_that_cannot_be_read_is_refused(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -180,3 +181,58 @@ def test_written_identity_is_private_and_reads_back() -> None:
 
 def test_process_without_a_file_keeps_one_identity() -> None:
     assert process_identity(None) is process_identity(None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"SG_CLEAR_ROUTES": "/v1/chat/completions"}, "must not name /v1/chat"),
+        ({"SG_CLEAR_ROUTES": "/v1/responses/{response_id}"}, "must not name /v1/resp"),
+        ({"SG_CLEAR_ROUTES": "/inference/v1/generate"}, "must not name /inference"),
+        ({"SG_PROTECTED_ROUTES": "/health"}, "probes could not read it"),
+        ({"SG_PROTECTED_ROUTES": "/a", "SG_CLEAR_ROUTES": "/a"}, "both name /a"),
+        ({"SG_CLEAR_ROUTES": "/a,b/c"}, "b/c has none"),
+        ({"SG_ALLOW_LEAKS": "log_outputs"}, "It has no log_outputs"),
+        ({"SG_KEYLESS_REQUESTS": "sometimes"}, "required, discard, allow"),
+        ({"SG_CLIENT_KEY_MEMBER_NAME": "model"}, "must begin with sg_ or x_"),
+        ({"SG_CLIENT_PUBLIC_KEY_HEADER_NAME": "accept"}, "a name of your own"),
+        ({"SG_IDENTITY_KEY_FILE": ""}, "is set but empty"),
+    ],
+)
+def test_bad_values_name_the_variable_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert words in str(refused.value)
+    assert any(name in str(refused.value) for name in variables)
+
+
+def test_an_operator_s_routes_may_be_made_clear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SG_CLEAR_ROUTES", "/v1/load_lora_adapter,/plugin/{id}")
+    assert load_settings().clear_routes == {"/v1/load_lora_adapter", "/plugin/{id}"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SG_KEYLESS_REQUESTS", "allow", "answered in the clear"),
+        ("SG_KEYLESS_REQUESTS", "discard", "nobody can read"),
+        ("SG_CLEAR_ROUTES", "/plugin", "answers of /plugin leave in the clear"),
+    ],
+)
+def test_what_weakens_protection_is_warned_of_at_start(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    value: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with caplog.at_level("WARNING"):
+        report_settings(load_settings(), IdentityKey.generate())
+    assert words in caplog.text
