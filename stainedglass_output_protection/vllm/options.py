@@ -145,7 +145,8 @@ def _given(arguments: Sequence[str]) -> Namespace:
         if argument == "--":
             break
         name, equals, value = argument.partition("=")
-        name, _, member = name.partition(".")
+        name, *rest = name.split(".")
+        member = rest[0] if rest else ""
         option, is_on = _named(name.replace("_", "-"))
         if option is None:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from stainedglass_output_protection.client.exchange import Protection
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.client.verdict import Mark, Verdict
 from tests import reference
-from tests.client.drivers import CHAT, Driver
+from tests.client.drivers import CHAT, LIBRARIES, Driver
 from tests.client.fake_server import (
     CLIENT_KEY,
     DONE,
@@ -340,3 +341,29 @@ def test_an_answer_without_a_content_type_shows_none(
     answer = driver.ask(fake)
     assert (answer.status, answer.body) == (201, b"x")
     assert "content-type" not in answer.headers
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_body_that_grew_has_one_length(name: str, fake: FakeServer) -> None:
+    library, binding = LIBRARIES[name]
+    seen: list[Any] = []
+
+    class Inner(library.BaseTransport):  # type: ignore[misc, name-defined]
+        def handle_request(self, request: Any) -> Any:
+            seen.append(request)
+            return library.Response(401, content=b"no")
+
+    def pieces() -> Iterator[bytes]:
+        yield b'{"a":1}'
+
+    transport = binding.ProtectedTransport(Inner(), protection=Protection())
+    hooks = {"request": [lambda request: request.read()]}
+    headers = {"content-type": "application/json"}
+    with library.Client(transport=transport, event_hooks=hooks) as client:
+        client.post("http://h/v1/x", content=pieces(), headers=headers)
+        signed = {**headers, "content-digest": "sha-256=:x:"}
+        client.post("http://h/v1/x", content=b'{"a":1}', headers=signed)
+    assert "transfer-encoding" not in seen[0].headers
+    assert seen[0].headers["content-length"] == str(len(seen[0].read()))
+    assert b"sg_client_public_key" in seen[0].read()
+    assert seen[1].read() == b'{"a":1}'

@@ -268,3 +268,55 @@ def test_transfer_parameters_are_readable_where_the_operator_shows_them(
 def test_a_frame_in_what_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedFrameError):
         find_frame(body)
+
+
+@pytest.mark.parametrize("written", ["sgop1.AAAA", "\\u0073gop1.AAAA"])
+def test_transfer_parameters_that_look_like_a_frame_are_not_shown(written: str) -> None:
+    body = b'{"id":"1","kv_transfer_params":{"a":["%b"]}}' % written.encode()
+    envelope = envelopes_for("sealed", shows_transfer=True).body(body)
+    assert find_frame(envelope.around(frame_to_text(b"frame"))) == b"frame"
+
+
+def named(name: str, **members: Any) -> bytes:
+    return f"event: {name}\n".encode() + event(type=name, **members)
+
+
+@pytest.mark.parametrize(
+    ("path", "delta", "others"),
+    [
+        (
+            "/v1/responses",
+            named("response.output_text.delta", delta="a", sequence_number=1),
+            [
+                "response.output_item.done",
+                "response.nobody_knows_it",
+                "response.created",
+            ],
+        ),
+        (
+            "/v1/messages",
+            named("content_block_delta", delta={"type": "text_delta", "text": "a"}),
+            [
+                "message_start",
+                "content_block_start",
+                "message_delta",
+                "nobody_knows_it",
+            ],
+        ),
+    ],
+)
+async def test_a_large_event_of_another_kind_does_not_make_pieces_of_text_larger(
+    path: str, delta: bytes, others: list[str]
+) -> None:
+    for other in others:
+        large = named(other, novelty="x" * 5000)
+        pieces = [delta] * 4 + [large] + [delta] * 4
+        key_pair = ClientKeyPair.generate()
+        accept = [(b"accept", b"application/vnd.sgop1")]
+        headers = [(b"x-client-public-key", key_pair.header_value.encode()), *accept]
+        app = answering(*pieces)
+        options = {"has_store": False}
+        sent = await call(protect(app, **options), path=path, headers=headers)
+        sizes = [len(item["body"]) for item in sent if item.get("body")]
+        assert sizes[3] == sizes[7]
+        assert Opened(sent, key_pair).body == b"".join(pieces)

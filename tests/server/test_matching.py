@@ -431,3 +431,30 @@ async def test_a_success_that_no_route_serves_is_refused() -> None:
     app = star(Route("/x", say))
     app.router.default = leak
     assert await outcome(app, "/y") == "refused"
+
+
+class Lenient(Route):
+    """A route that answers whatever the method."""
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+async def test_a_success_to_another_method_of_a_clear_route_is_refused() -> None:
+    app = star(Lenient("/v1/models", say, methods=["GET"]))
+    assert await outcome(app, "/v1/models", "POST") == "refused"
+
+
+async def test_only_an_answer_leaves_where_no_route_serves() -> None:
+    async def push(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["extensions"] == {}
+        await send({"type": "http.response.push", "path": f"/{CANARY}", "headers": []})
+        await PlainTextResponse("no", 404)(scope, receive, send)
+
+    app = star(Route("/x", say))
+    app.router.default = push
+    sent = await get(app, "/y", extensions={"http.response.push": {}})
+    assert {message["type"] for message in sent} == {
+        "http.response.start",
+        "http.response.body",
+    }

@@ -40,6 +40,9 @@ OPTIONS = [
         ],
     ),
     ("kv-transfer", ["--kv-transfer-config", TRANSFER]),
+    # vLLM chooses the connector itself; the rest says where the cache goes.
+    ("kv-transfer", ["--kv-transfer-config.kv_connector_extra_config.host", "there"]),
+    ("kv-transfer", ["--kv-offloading-backend", "lmcache"]),
     ("profiler", ["--profiler-config", PROFILER]),
     ("profiler", ["--profiler-config.profiler", "cuda"]),
     ("tool-server", ["--tool-server", "demo"]),
@@ -52,6 +55,8 @@ VARIABLES = [
 ]
 NEVER = ["--grpc", "--grpc-port=0"]
 HARMLESS = [
+    ["--kv-offloading-size", "1", "--kv-offloading-backend", "native"],
+    ["--kv-transfer-config", "{}"],
     ["--enable-log-outputs", "--no-enable-log-outputs"],
     ["--kv-events-config", "{}"],
     ["--kv-events-config.enable_kv_cache_events", "false"],
