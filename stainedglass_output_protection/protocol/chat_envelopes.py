@@ -153,14 +153,14 @@ def _message(message: Any, carrier: str | None) -> dict[str, Any]:
 
 def _with_usage(envelope: Envelope, usage: Usage | None) -> Envelope:
     """Return the envelope of an event with ``usage`` added: it changes every time."""
-    counts = usage and (
-        usage.prompt_tokens,
-        usage.total_tokens,
-        usage.completion_tokens,
-    )
-    if counts and all(type(count) is int for count in counts):
-        end = _USAGE_END % counts
-    else:
+    try:
+        # None and UNSET are no numbers: the usual case needs no more checks.
+        end = _USAGE_END % (
+            usage.prompt_tokens,  # type: ignore[union-attr]
+            usage.total_tokens,  # type: ignore[union-attr]
+            usage.completion_tokens,  # type: ignore[union-attr]
+        )
+    except (AttributeError, TypeError):
         shown = shown_usage(usage)
         if shown is not None:
             shown = {name: padded(count) for name, count in shown.items()}

@@ -70,11 +70,23 @@ class EventSplitter:
         return bytes(self._buffer)
 
 
+def one_line_data(block: bytes) -> bytes | None:
+    """Return the data of a whole event that is one line of data; None for any other."""
+    if (
+        block.startswith(b"data: ")
+        and block.endswith(b"\n\n")
+        and block.find(b"\n") == len(block) - 2
+        and b"\r" not in block
+    ):
+        return block[6:-2]
+    return None
+
+
 def event_data(block: bytes) -> bytes | None:
     """Return the joined ``data`` lines of a block; None if it has none."""
-    one_line = block.find(b"\n") == len(block) - 2 and b"\r" not in block
-    if one_line and block.startswith(b"data: "):
-        return block[6:-2]
+    data = one_line_data(block)
+    if data is not None:
+        return data
     lines = []
     for line in _LINE_END.split(block):
         name, _, value = line.partition(b":")

@@ -14,6 +14,7 @@ from stainedglass_output_protection.protocol.events import (
     EventSplitter,
     event_data,
     is_comment,
+    one_line_data,
 )
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.sealer import Sealer
@@ -26,6 +27,8 @@ _CHANGING_STRING = re.compile(
     rb'"((?:[^"\\]|\\.)*)"'
 )
 _SHAPES_KEPT = 4
+_MISSES_BORNE = 8
+_MISSES_WAITED = 256
 # A number that counts the events, and what follows it: no string of the model's can be
 # there, or the event would not end so.
 _NUMBERED_END = re.compile(rb'"sequence_number":\d+(,"type":"[a-z_.]+"}\n\n)$')
@@ -57,6 +60,7 @@ class StreamWriter:
         "_envelopes",
         "_held",
         "_last_data",
+        "_misses",
         "_must_read",
         "_number",
         "_readable_start",
@@ -76,6 +80,8 @@ class StreamWriter:
         # Data of the first held event that says the stream ends with it.
         self._last_data: bytes | None = None
         self._number = 0
+        # Events in a row that were of no known kind.
+        self._misses = 0
         # After an event apart, while bytes wait and inside an event: nothing is known.
         self._was_apart = False
         self._must_read = False
@@ -87,6 +93,10 @@ class StreamWriter:
             wire = self._known(data)
             if wire is not None:
                 return wire
+        if not self._splitter.is_in_event:
+            line = one_line_data(data)
+            if line is not None:
+                return self._unknown(data, line)
         blocks = self._splitter.feed(data)
         wire = b"".join([self._event(block) for block in blocks])
         self._must_read |= self._splitter.is_in_event
@@ -128,9 +138,11 @@ class StreamWriter:
 
     def _event(self, block: bytes) -> bytes:
         wire = None if self._must_read else self._known(block)
-        if wire is None:
-            wire = self._read(block)
-            self._must_read = bool(self._held) or self._was_apart
+        return self._unknown(block, event_data(block)) if wire is None else wire
+
+    def _unknown(self, block: bytes, data: bytes | None) -> bytes:
+        wire = self._read(block, data)
+        self._must_read = bool(self._held) or self._was_apart
         return wire
 
     def _known(self, block: bytes) -> bytes | None:
@@ -150,6 +162,7 @@ class StreamWriter:
                     if shared < 0:
                         shared = self._shared_with(shape, block)
                     self._readable_start = readable_start
+                self._misses = 0
                 return self._written(envelope, self._seal(block, shared))
         return None
 
@@ -164,8 +177,7 @@ class StreamWriter:
             shape.shared_after[before] = shared
         return shared
 
-    def _read(self, block: bytes) -> bytes:
-        data = event_data(block)
+    def _read(self, block: bytes, data: bytes | None) -> bytes:
         if data is None:
             if is_comment(block):
                 return self._comment()
@@ -188,7 +200,12 @@ class StreamWriter:
         # Without the carrier's opening quote.
         prefix = envelope.before[:-1]
         self._readable_start = payload[: _common_prefix(prefix, payload)]
-        if not self._held and envelope.repeats:
+        self._misses += 1
+        if self._misses >= _MISSES_BORNE:
+            # Every part of these events changes: learning them is lost work, for a while.
+            self._shapes = []
+            self._misses %= _MISSES_WAITED
+        elif not self._held and envelope.repeats:
             self._remember(block, envelope)
         self._held = b""
         # The first piece of text after an event apart cannot leave out its beginning.
