@@ -74,6 +74,9 @@ def events(draw: st.DrawFn) -> bytes:
                 b"retry: 1\n\n",
                 line({"choices": [], "usage": {"total_tokens": index}}),
                 line([SECRET]),
+                b"data: [DONE]\n\n",
+                line({"type": "message_stop"}, "message_stop"),
+                line({"type": "response.completed"}, "response.completed"),
                 b"data: " + SECRET.encode() + b"\r\n\r\n",
             ]
         )
@@ -83,12 +86,13 @@ def events(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300, deadline=None)
 @given(
     path=st.sampled_from(PATHS),
-    body=st.lists(events(), max_size=12).map(b"".join),
+    blocks=st.lists(events(), max_size=12),
+    together=st.integers(1, 3),
     size=st.sampled_from([1, 3, 40, 10**6]),
     is_opaque=st.booleans(),
 )
 def test_any_stream_comes_out_as_it_went_in(
-    path: str, body: bytes, size: int, is_opaque: bool
+    path: str, blocks: list[bytes], together: int, size: int, is_opaque: bool
 ) -> None:
     response = ProtectedResponse(
         epoch_key=RING.current(unix_ms()),
@@ -99,7 +103,12 @@ def test_any_stream_comes_out_as_it_went_in(
         headers=[(b"content-type", b"text/event-stream")],
         wants_opaque=is_opaque,
     )
-    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    body = b"".join(blocks)
+    # Cut by events, as engines do it, and by bytes, as nobody should.
+    parts = [b"".join(blocks[at : at + together]) for at in range(0, 12, together)]
+    pieces = [
+        part[at : at + size] for part in parts for at in range(0, len(part), size)
+    ]
     wire = b"".join(map(response.push, pieces)) + response.end()
     container = CONTAINER_OPAQUE if is_opaque else CONTAINER_FIELDS
     opener = Opener(
@@ -109,6 +118,6 @@ def test_any_stream_comes_out_as_it_went_in(
     opened = b"".join([*reading.feed(wire), *reading.finish()])
 
     splitter = EventSplitter()
-    blocks = [block for block in splitter.feed(body) if not is_comment(block)]
-    assert opened == b"".join(blocks) + splitter.rest()
+    kept = [block for block in splitter.feed(body) if not is_comment(block)]
+    assert opened == b"".join(kept) + splitter.rest()
     assert SECRET.encode() not in wire
