@@ -9,7 +9,7 @@ from binascii import b2a_base64
 
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import frame_to_text
-from stainedglass_output_protection.protocol.envelope import NUMBER_FORMAT, Envelope
+from stainedglass_output_protection.protocol.envelope import Envelope, number_text
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.sealer import Sealer
 from stainedglass_output_protection.protocol.stream_writer import StreamWriter
@@ -34,7 +34,7 @@ class FieldsStream(StreamWriter):
         if end is None:
             return b"".join((before, _PREFIX, text, after))  # type: ignore[arg-type]
         self._number = number = self._number + 1
-        counted = NUMBER_FORMAT % number
+        counted = number_text(number)
         return b"".join((before, _PREFIX, text, after, counted, end))  # type: ignore[arg-type]
 
     def _is_bare(self, envelope: Envelope) -> bool:

@@ -69,6 +69,11 @@ class Sealer:
         # The sequence number that no frame may have; after the final one, all.
         self._end = MAX_SEQUENCE
 
+    @property
+    def sealed(self) -> int:
+        """The number of frames sealed so far."""
+        return self._seq
+
     def seal_body(self, payload: bytes) -> bytes:
         """Return the only frame of a unary response, padded by Padmé.
 

@@ -65,12 +65,15 @@ class StreamWriter:
         "_number",
         "_readable_start",
         "_seal",
+        "_sealed_then",
+        "_sealer",
         "_shapes",
         "_splitter",
         "_was_apart",
     )
 
     def __init__(self, sealer: Sealer, envelopes: PlainEnvelopes) -> None:
+        self._sealer = sealer
         self._seal = sealer.seal_event
         self._envelopes = envelopes
         self._splitter = EventSplitter()
@@ -82,23 +85,41 @@ class StreamWriter:
         self._number = 0
         # Events in a row that were of no known kind.
         self._misses = 0
+        self._sealed_then = 0
         # After an event apart, while bytes wait and inside an event: nothing is known.
         self._was_apart = False
         self._must_read = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the wire bytes for ``data``; empty if nothing is complete yet."""
-        if not self._must_read:
-            # One whole event of a known kind at a time is what engines send.
-            wire = self._known(data)
-            if wire is not None:
-                return wire
+        if self._must_read:
+            return self._feed_unknown(data)
+        # One whole event of a known kind at a time is what engines send.
+        for shape in self._shapes:
+            starts, ends, first, last, readable_start, envelope, shared_after = shape
+            if (
+                data.startswith(starts)
+                and data.endswith(ends)
+                # Not two events, or one and a piece of the next.
+                and data.find(b"\n", first, last) < 0
+            ):
+                if readable_start is self._readable_start:
+                    shared = len(readable_start)
+                else:
+                    shared = shared_after.get(self._readable_start, -1)
+                    if shared < 0:
+                        shared = self._shared_with(shape, data)
+                    self._readable_start = readable_start
+                return self._written(envelope, self._seal(data, shared))
+        return self._feed_unknown(data)
+
+    def _feed_unknown(self, data: bytes) -> bytes:
         if not self._splitter.is_in_event:
             line = one_line_data(data)
             if line is not None:
                 return self._unknown(data, line)
         blocks = self._splitter.feed(data)
-        wire = b"".join([self._event(block) for block in blocks])
+        wire = b"".join([self._unknown(block, event_data(block)) for block in blocks])
         self._must_read |= self._splitter.is_in_event
         return wire
 
@@ -117,8 +138,8 @@ class StreamWriter:
         """
         self._splitter = EventSplitter()
         self._must_read = True
-        events = [self._event(event) for event in self._envelopes.failure]
-        return b"".join(events) + self.finish()
+        wire = b"".join(map(self._feed_unknown, self._envelopes.failure))
+        return wire + self.finish()
 
     def _written(self, envelope: Envelope, frame: bytes) -> bytes:
         """Return a frame as the container has it."""
@@ -136,35 +157,10 @@ class StreamWriter:
         """Return what follows the final frame, whose payload is given."""
         raise NotImplementedError
 
-    def _event(self, block: bytes) -> bytes:
-        wire = None if self._must_read else self._known(block)
-        return self._unknown(block, event_data(block)) if wire is None else wire
-
     def _unknown(self, block: bytes, data: bytes | None) -> bytes:
         wire = self._read(block, data)
         self._must_read = bool(self._held) or self._was_apart
         return wire
-
-    def _known(self, block: bytes) -> bytes | None:
-        for shape in self._shapes:
-            starts, ends, first, last, readable_start, envelope, shared_after = shape
-            if (
-                block.startswith(starts)
-                and block.endswith(ends)
-                # Nor two events, nor one and a piece of the next.
-                and block.find(b"\n", first, last) < 0
-                and block.find(b"\r", first, last) < 0
-            ):
-                if readable_start is self._readable_start:
-                    shared = len(readable_start)
-                else:
-                    shared = shared_after.get(self._readable_start, -1)
-                    if shared < 0:
-                        shared = self._shared_with(shape, block)
-                    self._readable_start = readable_start
-                self._misses = 0
-                return self._written(envelope, self._seal(block, shared))
-        return None
 
     def _shared_with(self, shape: Shape, block: bytes) -> int:
         before = self._readable_start
@@ -200,7 +196,10 @@ class StreamWriter:
         # Without the carrier's opening quote.
         prefix = envelope.before[:-1]
         self._readable_start = payload[: _common_prefix(prefix, payload)]
-        self._misses += 1
+        sealed = self._sealer.sealed
+        # No event of a known kind has come since the last of an unknown one.
+        self._misses = self._misses + 1 if sealed == self._sealed_then else 0
+        self._sealed_then = sealed + 1
         if self._misses >= _MISSES_BORNE:
             # Every part of these events changes: learning them is lost work, for a while.
             self._shapes = []
