@@ -18,7 +18,7 @@ _EVENTS = 1_000_000
 _RESIDENT_BOUND = 2_000_000
 # One event with its envelope, frame and messages, several times over.
 _TRACED_EVENTS = 50_000
-_TRACED_BOUND = 32_768
+_TRACED_BOUND = 16_384
 
 
 def test_quick_run_reports_every_part(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,7 +126,8 @@ class ChatEnvelopes(PlainEnvelopes):
                 choices.append(self._choice(choice, carrier, is_padded=is_padded))
                 carrier = None
             members["choices"] = choices
-        return {**members, **self.transfer(completion)}
+        members.update(self.transfer(completion))
+        return members
 
     def _choice(
         self, choice: Choice, carrier: str | None, *, is_padded: bool
@@ -168,4 +169,4 @@ def _with_usage(envelope: Envelope, usage: Usage | None) -> Envelope:
     before, after = envelope.before, envelope.after
     if after is None:
         return Envelope(before[: -len(_TAIL)] + end, None)
-    return Envelope(before, after[: -len(_TAIL)] + end, repeats=False)
+    return Envelope(before, after[: -len(_TAIL)] + end, None, False)

@@ -57,12 +57,14 @@ class StreamWriter:
     """
 
     __slots__ = (
+        "_before",
         "_envelopes",
         "_held",
         "_last_data",
         "_misses",
         "_must_read",
         "_number",
+        "_prefix",
         "_readable_start",
         "_seal",
         "_sealed_then",
@@ -79,6 +81,9 @@ class StreamWriter:
         self._splitter = EventSplitter()
         self._shapes: list[Shape] = []
         self._readable_start = b""
+        # The latest envelope's beginning, and the part of it that may be shared.
+        self._before = b""
+        self._prefix = b""
         self._held = b""
         # Data of the first held event that says the stream ends with it.
         self._last_data: bytes | None = None
@@ -192,10 +197,18 @@ class StreamWriter:
                 return envelope.before
             envelope = SEALED_EVENT
         payload = self._held + block
-        shared = _common_prefix(self._readable_start, payload)
-        # Without the carrier's opening quote.
-        prefix = envelope.before[:-1]
-        self._readable_start = payload[: _common_prefix(prefix, payload)]
+        prefix = self._prefix
+        if envelope.before is not self._before:
+            # Without the carrier's opening quote.
+            self._prefix = prefix = envelope.before[:-1]
+            self._before = envelope.before
+        if self._readable_start is prefix and payload.startswith(prefix):
+            shared = len(prefix)
+        else:
+            shared = _common_prefix(self._readable_start, payload)
+            is_whole = payload.startswith(prefix)
+            size = _common_prefix(prefix, payload)
+            self._readable_start = prefix if is_whole else payload[:size]
         sealed = self._sealer.sealed
         # No event of a known kind has come since the last of an unknown one.
         self._misses = self._misses + 1 if sealed == self._sealed_then else 0

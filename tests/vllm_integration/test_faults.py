@@ -74,7 +74,7 @@ def test_disconnect_aborts_generation_and_removes_the_key(
     _wait_until_it_has_ended(asker)
     assert b"[DONE]" not in main_server.emitted(test_id).body
     made = _metric(asker, GENERATED) - generated
-    assert made < _TOKENS
+    assert made < _TOKENS / 2
 
 
 def test_unary_disconnect_aborts_too(asker: Asker, main_server: Server) -> None:
@@ -99,7 +99,7 @@ def test_unary_disconnect_aborts_too(asker: Asker, main_server: Server) -> None:
     _wait_until_it_has_ended(asker)
     assert b"choices" not in main_server.emitted(test_id).body
     made = _metric(asker, GENERATED) - generated
-    assert made < _TOKENS
+    assert made < _TOKENS / 2
 
 
 def _events(name: str) -> tuple[str, dict[str, object]]:
