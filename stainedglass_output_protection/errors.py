@@ -17,8 +17,12 @@
         |-- StatementError
         |   |-- StatementSignatureError
         |   |-- IdentityMismatchError      another server than the pinned one
+        |   |   `-- IdentityChangedError   another than on first use
         |   |-- StatementExpiredError
-        |   `-- StatementRolledBackError
+        |   |-- StatementRolledBackError
+        |   |-- StatementMismatchError     another epoch than the request was sealed to
+        |   |-- KeyDocumentError           no usable key document
+        |   `-- EvidenceError              the attestation evidence is refused
         |-- SequenceError                  a frame dropped, doubled, swapped or injected
         |-- DecryptionError                a tag did not verify
         |-- TruncatedError                 the answer ended before its final frame
@@ -106,6 +110,22 @@ class StatementExpiredError(StatementError):
 
 class StatementRolledBackError(StatementError):
     """The statement had retired before one that was accepted earlier."""
+
+
+class IdentityChangedError(IdentityMismatchError):
+    """The server has another identity than the one remembered from first use."""
+
+
+class StatementMismatchError(StatementError):
+    """The answer is under another epoch than the one the request was sealed to."""
+
+
+class KeyDocumentError(StatementError):
+    """The server's key document is missing, or does not fit its signed statement."""
+
+
+class EvidenceError(StatementError):
+    """The attestation evidence is missing, or was refused by the client's verifier."""
 
 
 class SequenceError(ResponseError):

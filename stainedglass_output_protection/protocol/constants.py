@@ -10,12 +10,16 @@ from typing import Final
 # protocol.md#constants
 VERSION: Final = 1
 SUITE_X25519: Final = 1
+SUITE_MLKEM768_X25519: Final = 2
 PROFILE_OUTPUT: Final = 1
+PROFILE_SEALED: Final = 2
 CONTAINER_FIELDS: Final = 1
 CONTAINER_OPAQUE: Final = 2
 FLAG_FIRST: Final = 0x01
 FLAG_FINAL: Final = 0x02
 TEXT_PREFIX: Final = "sgop1."
+REQUEST_PREFIX: Final = "sgop1-request."
+DOCUMENT_PREFIX: Final = "sgop1-keys."
 
 OPAQUE_MEDIA_TYPE: Final = "application/vnd.sgop1"
 
@@ -37,6 +41,20 @@ CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 MIN_EPOCH_LIFE_MS: Final = 10 * 60 * 1000
 MAX_EPOCH_LIFE_MS: Final = 48 * 3600 * 1000
 
+# protocol.md#epoch-keys
+SEED_LABEL: Final = b"sgop1 seed"
+RATCHET_LABEL: Final = b"sgop1 ratchet"
+EPOCH_SECRET_LABEL: Final = b"sgop1 epoch secret"
+
+# protocol.md#key-document
+DOCUMENT_PATH: Final = "/.well-known/output-protection"
+
+# protocol.md#sealed-requests
+REQUEST_LABEL: Final = b"sgop1 request"
+SEALED_REQUEST_HEADER: Final = "x-sealed-request"
+SECRET_SIZE: Final = 32
+MAX_AHEAD_MS: Final = 60 * 1000
+
 # protocol.md#head and protocol.md#key-schedule
 CLIENT_HASH_SIZE: Final = 8
 NONCE_SEED_SIZE: Final = 32
@@ -56,3 +74,5 @@ MAX_SEQUENCE: Final = 2**32 - 1
 MAX_FRAME_TEXT: Final = 96 * 1024 * 1024
 MAX_EVENT: Final = 128 * 1024 * 1024
 MAX_BODY: Final = 128 * 1024 * 1024
+MAX_DOCUMENT_TEXT: Final = 128 * 1024
+MAX_SEALED_REQUEST: Final = 64 * 1024 * 1024

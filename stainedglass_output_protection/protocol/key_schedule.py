@@ -6,6 +6,7 @@ Pure functions of ``protocol.md#key-schedule``.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives import hmac
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -34,14 +35,32 @@ class TrafficKeys:
         return "TrafficKeys(<redacted>)"
 
 
+class RequestSecrets(NamedTuple):
+    """What the response to a sealed request depends on. ``repr`` shows none of it.
+
+    ``digest`` is that of the statement whose epoch the request was sealed to.
+    """
+
+    response_secret: bytes
+    request_hash: bytes
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return "RequestSecrets(<redacted>)"
+
+
+# Profile output.
+NO_REQUEST = RequestSecrets(b"", NO_REQUEST_HASH, b"")
+
+
 def derive_traffic_keys(
     shared_secret: bytes,
     *,
     client_public_key: bytes,
     head: bytes,
     response_nonce: bytes,
-    response_secret: bytes = b"",
-    request_hash: bytes = NO_REQUEST_HASH,
+    response_secret: bytes = NO_REQUEST.response_secret,
+    request_hash: bytes = NO_REQUEST.request_hash,
 ) -> TrafficKeys:
     """Return the traffic keys of the response whose encoded head is ``head``.
 

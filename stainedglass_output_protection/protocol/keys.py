@@ -53,6 +53,11 @@ def parse_client_key(value: str) -> bytes:
     )
 
 
+def encode_client_key(public_key: bytes) -> str:
+    """Return a client key as its header carries it."""
+    return encode_base64(public_key).decode("ascii")
+
+
 def exchange(private_key: X25519PrivateKey, public_key: bytes) -> bytes:
     """Return the shared secret of two keys.
 
@@ -85,7 +90,7 @@ class ClientKeyPair:
     @property
     def header_value(self) -> str:
         """The public half as the request header carries it."""
-        return encode_base64(self.public_key).decode("ascii")
+        return encode_client_key(self.public_key)
 
     def exchange(self, server_public_key: bytes) -> bytes:
         """Return the shared secret with the server's response key.

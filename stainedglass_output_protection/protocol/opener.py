@@ -15,6 +15,7 @@ from stainedglass_output_protection.errors import (
     DecryptionError,
     MalformedFrameError,
     SequenceError,
+    StatementMismatchError,
     TrailingDataError,
     TruncatedError,
     UsageError,
@@ -28,7 +29,11 @@ from stainedglass_output_protection.protocol.constants import (
     TAG_SIZE,
 )
 from stainedglass_output_protection.protocol.head import Head, Parameters
-from stainedglass_output_protection.protocol.key_schedule import derive_traffic_keys
+from stainedglass_output_protection.protocol.key_schedule import (
+    NO_REQUEST,
+    RequestSecrets,
+    derive_traffic_keys,
+)
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from stainedglass_output_protection.protocol.layout import (
     HEADER,
@@ -46,6 +51,7 @@ class Opener:
     ``accept`` is called once with the statement of frame 0 and raises a
     ``StatementError`` if it is not acceptable. ``status`` and ``content_type`` are set
     once frame 0 has opened. The caller must call ``finish`` at the end of the body.
+    ``request`` is what the response to a sealed request depends on beside the key.
     """
 
     def __init__(
@@ -54,10 +60,12 @@ class Opener:
         *,
         accept: Callable[[Statement], None],
         parameters: Parameters | None = None,
+        request: RequestSecrets | None = None,
     ) -> None:
         self._key_pair = key_pair
         self._accept = accept
         self._parameters = parameters or Parameters()
+        self._request = request
         self._decrypt: Callable[[bytes, bytes, bytes], bytes] = _no_key_yet
         self._base_nonce = 0
         self._seq = 0
@@ -139,11 +147,19 @@ class Opener:
         if len(frame) < aad_size + TAG_SIZE:
             raise MalformedFrameError("Frame 0 is too short.")
         self._accept(head.statement)
+        request = self._request or NO_REQUEST
+        if self._request and head.statement.digest != request.digest:
+            raise StatementMismatchError(
+                "The answer is under another epoch than the one the request was "
+                "sealed to: it is not the answer of the server that opened it."
+            )
         traffic_keys = derive_traffic_keys(
             self._key_pair.exchange(head.statement.response_public_key),
             client_public_key=self._key_pair.public_key,
             head=head.encoded,
             response_nonce=head.response_nonce,
+            response_secret=request.response_secret,
+            request_hash=request.request_hash,
         )
         self._decrypt = AESGCM(traffic_keys.key).decrypt
         self._base_nonce = int.from_bytes(traffic_keys.base_nonce, "big")

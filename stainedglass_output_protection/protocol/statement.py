@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from stainedglass_output_protection.errors import MalformedFrameError
 from stainedglass_output_protection.protocol.constants import (
@@ -124,8 +125,17 @@ def make_statement(
     response_public_key: bytes,
     identity: bytes,
     sign: Callable[[bytes], bytes],
+    suite_public_keys: Mapping[int, bytes] = MappingProxyType({}),
+    evidence_hash_of: Callable[[bytes], bytes] = lambda digest: NO_EVIDENCE,
 ) -> Statement:
-    """Return a signed statement; ``sign`` is the identity key's ``sign``."""
-    unsigned = Statement(epoch, not_after, response_public_key, identity, b"")
-    signature = sign(unsigned.signed_message)
-    return Statement(epoch, not_after, response_public_key, identity, signature)
+    """Return a signed statement; ``sign`` is the identity key's ``sign``.
+
+    ``evidence_hash_of`` is given the digest, which evidence has as its report data.
+    """
+    suites = tuple(
+        (number, hashlib.sha256(key).digest())
+        for number, key in sorted(suite_public_keys.items())
+    )
+    statement = Statement(epoch, not_after, response_public_key, identity, b"", suites)
+    statement = replace(statement, evidence_hash=evidence_hash_of(statement.digest))
+    return replace(statement, signature=sign(statement.signed_message))
