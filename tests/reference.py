@@ -11,24 +11,32 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
 )
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
 )
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-VERSION, SUITE, PROFILE = 1, 1, 1
+VERSION = 1
+SUITE, HYBRID_SUITE = 1, 2
+PROFILE, SEALED_PROFILE = 1, 2
 FIELDS, OPAQUE = 1, 2
 FIRST, FINAL = 0x01, 0x02
 PREFIX = "sgop1."
+REQUEST_PREFIX = "sgop1-request."
+DOCUMENT_PREFIX = "sgop1-keys."
 OPAQUE_TYPE = "application/vnd.sgop1"
 SKEW_MS = 5 * 60 * 1000
 MAX_LIFE_MS = 48 * 3600 * 1000
@@ -72,6 +80,96 @@ def canonical_base64(text: str, error: str) -> bytes:
         raise Refused(error) from None
     require(base64.b64encode(data).decode("ascii") == text, error)
     return data
+
+
+# Suites: HPKE (RFC 9180) in base mode and one shot, from its section 5 on
+
+HKDF_SHA256, AES_256_GCM = 0x0001, 0x0002
+KEMS = {SUITE: 0x0020, HYBRID_SUITE: 0x647A}
+MLKEM_PUBLIC_SIZE, MLKEM_CIPHERTEXT_SIZE = 1184, 1088
+XWING_LABEL = bytes.fromhex("5c2e2f2f5e5c")
+
+
+def labeled_extract(suite_id: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
+    return hkdf_extract(salt, b"HPKE-v1" + suite_id + label + ikm)
+
+
+def labeled_expand(
+    suite_id: bytes, prk: bytes, label: bytes, info: bytes, length: int
+) -> bytes:
+    labeled = number(length, 2) + b"HPKE-v1" + suite_id + label + info
+    return hkdf_expand(prk, labeled, length)
+
+
+def dhkem_secret(dh: bytes, enc: bytes, public_key: bytes) -> bytes:
+    """Section 4.1: ``ExtractAndExpand`` of DHKEM(X25519, HKDF-SHA256)."""
+    suite_id = b"KEM" + number(KEMS[SUITE], 2)
+    prk = labeled_extract(suite_id, b"", b"eae_prk", dh)
+    return labeled_expand(suite_id, prk, b"shared_secret", enc + public_key, 32)
+
+
+def hpke_keys(
+    kem_id: int,
+    shared_secret: bytes,
+    info: bytes,
+    aead_id: int = AES_256_GCM,
+    key_size: int = 32,
+) -> tuple[bytes, bytes]:
+    """Section 5.1: ``KeySchedule`` in base mode, the key and the base nonce."""
+    suite_id = b"HPKE" + number(kem_id, 2) + number(HKDF_SHA256, 2) + number(aead_id, 2)
+    mode = b"\x00"
+    psk_id_hash = labeled_extract(suite_id, b"", b"psk_id_hash", b"")
+    info_hash = labeled_extract(suite_id, b"", b"info_hash", info)
+    context = mode + psk_id_hash + info_hash
+    secret = labeled_extract(suite_id, shared_secret, b"secret", b"")
+    return (
+        labeled_expand(suite_id, secret, b"key", context, key_size),
+        labeled_expand(suite_id, secret, b"base_nonce", context, 12),
+    )
+
+
+def xwing_secret(ss_m: bytes, ss_x: bytes, ct_x: bytes, pk_x: bytes) -> bytes:
+    """draft-connolly-cfrg-xwing-kem-06, section 5.3: the combiner."""
+    return hashlib.sha3_256(ss_m + ss_x + ct_x + pk_x + XWING_LABEL).digest()
+
+
+def hpke_seal(
+    suite: int, enc: bytes, shared_secret: bytes, info: bytes, plaintext: bytes
+) -> bytes:
+    key, nonce = hpke_keys(KEMS[suite], shared_secret, info)
+    return enc + AESGCM(key).encrypt(nonce, plaintext, b"")
+
+
+class SuiteKey:
+    """The private half of an epoch's key for one suite."""
+
+    def __init__(self, suite: int, private_seed: bytes) -> None:
+        self.suite = suite
+        self.mlkem: MLKEM768PrivateKey | None = None
+        self.x25519, self.public_key = private_seed, b""
+        if suite == HYBRID_SUITE:
+            expanded = hashlib.shake_256(private_seed).digest(96)
+            self.mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+            self.x25519 = expanded[64:]
+            self.public_key = self.mlkem.public_key().public_bytes_raw()
+        self.public_key += public_half(self.x25519)
+
+    def shared_secret(self, enc: bytes) -> bytes:
+        if self.mlkem is None:
+            return dhkem_secret(exchange(self.x25519, enc), enc, self.public_key)
+        ct_m, ct_x = enc[:MLKEM_CIPHERTEXT_SIZE], enc[MLKEM_CIPHERTEXT_SIZE:]
+        ss_m, ss_x = self.mlkem.decapsulate(ct_m), exchange(self.x25519, ct_x)
+        return xwing_secret(ss_m, ss_x, ct_x, self.public_key[MLKEM_PUBLIC_SIZE:])
+
+    def open(self, sealed: bytes, info: bytes, error: str) -> bytes:
+        enc_size = 32 if self.mlkem is None else MLKEM_CIPHERTEXT_SIZE + 32
+        require(len(sealed) >= enc_size + TAG, error)
+        enc, ciphertext = sealed[:enc_size], sealed[enc_size:]
+        try:
+            key, nonce = hpke_keys(KEMS[self.suite], self.shared_secret(enc), info)
+            return AESGCM(key).decrypt(nonce, ciphertext, b"")
+        except (InvalidTag, Refused):
+            raise Refused(error) from None
 
 
 # Client key
@@ -119,6 +217,37 @@ def fingerprint(identity_public_key: bytes) -> str:
     return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
 
 
+# Epoch keys
+
+RESPONSE_USE = 0
+
+
+def seed(epoch_secret: bytes, use: int) -> bytes:
+    return hkdf_expand(epoch_secret, b"sgop1 seed" + number(use, 1), 32)
+
+
+class EpochKeys:
+    def __init__(self, epoch_secret: bytes) -> None:
+        self.response_private_key = seed(epoch_secret, RESPONSE_USE)
+        self.response_public_key = public_half(self.response_private_key)
+        self.suites = {u: SuiteKey(u, seed(epoch_secret, u)) for u in sorted(KEMS)}
+
+    @property
+    def suite_public_keys(self) -> dict[int, bytes]:
+        return {u: key.public_key for u, key in self.suites.items()}
+
+
+# Fleet
+
+
+def next_ratchet_secret(ratchet_secret: bytes) -> bytes:
+    return hkdf_expand(ratchet_secret, b"sgop1 ratchet", 32)
+
+
+def fleet_epoch_secret(ratchet_secret: bytes) -> bytes:
+    return hkdf_expand(ratchet_secret, b"sgop1 epoch secret", 32)
+
+
 # Epoch statement
 
 
@@ -146,9 +275,16 @@ class Statement:
         )
 
     @property
+    def digest(self) -> bytes:
+        return sha256(b"sgop1 epoch" + self.body)
+
+    @property
+    def key_id(self) -> bytes:
+        return self.digest[:8]
+
+    @property
     def signed(self) -> bytes:
-        digest = sha256(b"sgop1 epoch" + self.body)
-        return b"sgop1 statement" + digest + self.evidence_hash
+        return b"sgop1 statement" + self.digest + self.evidence_hash
 
     @property
     def encoded(self) -> bytes:
@@ -207,6 +343,63 @@ class Client:
             self.newest[identity] = max(newest, statement.epoch)
 
 
+# Key document
+
+MAX_DOCUMENT_TEXT = 128 * 1024
+NO_EVIDENCE_HASH = bytes(32)
+
+
+@dataclass(frozen=True)
+class KeyDocument:
+    statement: Statement
+    retires_at: int
+    evidence: bytes
+    suite_public_keys: dict[int, bytes]
+
+    @property
+    def encoded(self) -> bytes:
+        keys = [self.suite_public_keys[suite] for suite, _ in self.statement.suites]
+        return (
+            self.statement.encoded
+            + number(self.retires_at, 8)
+            + number(len(self.evidence), 4)
+            + self.evidence
+            + b"".join(number(len(key), 2) + key for key in keys)
+        )
+
+
+def document_text(encoded: bytes) -> str:
+    return DOCUMENT_PREFIX + base64.b64encode(encoded).decode("ascii")
+
+
+def parse_document(text: str) -> KeyDocument:
+    error = "KeyDocumentError"
+    require(len(text) <= MAX_DOCUMENT_TEXT, error)
+    require(text.startswith(DOCUMENT_PREFIX), error)
+    data = canonical_base64(text.removeprefix(DOCUMENT_PREFIX), error)
+    try:
+        statement, data = parse_statement(data)
+    except Refused:
+        raise Refused(error) from None
+
+    def take(size: int) -> bytes:
+        nonlocal data
+        require(len(data) >= size, error)
+        taken, data = data[:size], data[size:]
+        return taken
+
+    retires_at = int.from_bytes(take(8), "big")
+    evidence = take(int.from_bytes(take(4), "big"))
+    evidence_hash = sha256(evidence) if evidence else NO_EVIDENCE_HASH
+    require(evidence_hash == statement.evidence_hash, error)
+    keys = {}
+    for suite, key_hash in statement.suites:
+        keys[suite] = take(int.from_bytes(take(2), "big"))
+        require(sha256(keys[suite]) == key_hash, error)
+    require(data == b"", error)
+    return KeyDocument(statement, retires_at, evidence, keys)
+
+
 # Head
 
 
@@ -253,9 +446,13 @@ def exchange(private_key: bytes, public_key: bytes) -> bytes:
 
 
 def key_schedule(
-    dh: bytes, client_public_key: bytes, response_nonce: bytes, head: bytes
+    dh: bytes,
+    client_public_key: bytes,
+    response_nonce: bytes,
+    head: bytes,
+    response_secret: bytes = b"",
+    request_hash: bytes = bytes(32),
 ) -> Keys:
-    response_secret, request_hash = b"", bytes(32)
     ikm = dh + response_secret
     prk = hkdf_extract(response_nonce, ikm)
     context = sha256(
@@ -317,15 +514,34 @@ def seal_response(
 # Frames: the recipient's side
 
 
+@dataclass(frozen=True)
+class SealedTo:
+    """What a client keeps of a request that it has sealed."""
+
+    suite: int
+    response_secret: bytes
+    request_hash: bytes
+    digest: bytes
+
+
 class Opener:
     def __init__(
-        self, private_key: bytes, client: Client, now_ms: int, container: int = FIELDS
+        self,
+        private_key: bytes,
+        client: Client,
+        now_ms: int,
+        container: int = FIELDS,
+        sealed_to: SealedTo | None = None,
     ) -> None:
         self.private_key = private_key
         self.public_key = public_half(private_key)
         self.client = client
         self.now_ms = now_ms
-        self.asked = bytes((VERSION, SUITE, PROFILE, container))
+        self.sealed_to = sealed_to
+        if sealed_to is None:
+            self.asked = bytes((VERSION, SUITE, PROFILE, container))
+        else:
+            self.asked = bytes((VERSION, sealed_to.suite, SEALED_PROFILE, container))
         self.keys: Keys | None = None
         self.count = 0
         self.k = 0  # of the latest record
@@ -367,11 +583,19 @@ class Opener:
         statement, ciphertext = parse_statement(data[44:])
         require(len(ciphertext) >= TAG, "MalformedFrameError")
         self.client.accept(statement, self.now_ms)
+        response_secret, request_hash = b"", bytes(32)
+        if self.sealed_to is not None:
+            is_same = statement.digest == self.sealed_to.digest
+            require(is_same, "StatementMismatchError")
+            response_secret = self.sealed_to.response_secret
+            request_hash = self.sealed_to.request_hash
         keys = key_schedule(
             dh=exchange(self.private_key, statement.response_public_key),
             client_public_key=self.public_key,
             response_nonce=data[12:44],
             head=data[: len(data) - len(ciphertext)],
+            response_secret=response_secret,
+            request_hash=request_hash,
         )
         return keys, ciphertext
 
@@ -395,6 +619,292 @@ class Opener:
         tail, padding = data[8 : 8 + length], data[8 + length :]
         require(not any(padding), "MalformedFrameError")
         return self.previous[:k] + tail
+
+
+# Padding
+
+
+def padme(length: int) -> int:
+    exponent = length.bit_length() - 1
+    step = 1 << max(0, exponent - exponent.bit_length())
+    return max(1024, -(-length // step) * step)
+
+
+# Sealed requests
+
+MALFORMED_REQUEST = "sealed_request_malformed"
+MAX_REQUEST_TEXT = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class SealedRequest:
+    response_secret: bytes
+    owner: bytes
+    time: int
+    container: int
+    method: str
+    target: str
+    content_type: str
+    authorization: str
+    body: bytes
+
+    @property
+    def parts(self) -> list[bytes]:
+        """The plaintext's fields, a length and what has it apart, without padding."""
+        texts = (
+            (1, self.method.encode()),
+            (2, self.target.encode()),
+            (1, self.content_type.encode()),
+            (2, self.authorization.encode()),
+            (4, self.body),
+        )
+        fixed = [self.response_secret, self.owner, number(self.time, 8)]
+        fixed.append(number(self.container, 1))
+        return fixed + [p for size, t in texts for p in (number(len(t), size), t)]
+
+    @property
+    def plaintext(self) -> bytes:
+        whole = b"".join(self.parts)
+        return whole.ljust(padme(len(whole)), b"\x00")
+
+
+def parse_plaintext(data: bytes) -> SealedRequest:
+    def take(size: int) -> bytes:
+        nonlocal data
+        require(len(data) >= size, MALFORMED_REQUEST)
+        taken, data = data[:size], data[size:]
+        return taken
+
+    def text(size: int) -> str:
+        try:
+            return take(int.from_bytes(take(size), "big")).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refused(MALFORMED_REQUEST) from None
+
+    request = SealedRequest(
+        response_secret=take(32),
+        owner=take(32),
+        time=int.from_bytes(take(8), "big"),
+        container=take(1)[0],
+        method=text(1),
+        target=text(2),
+        content_type=text(1),
+        authorization=text(2),
+        body=take(int.from_bytes(take(4), "big")),
+    )
+    require(request.container in (FIELDS, OPAQUE), MALFORMED_REQUEST)
+    require(not any(data), MALFORMED_REQUEST)
+    return request
+
+
+def message_header(
+    suite: int, key_id: bytes, client_public_key: bytes, version: int = VERSION
+) -> bytes:
+    return number(version, 1) + number(suite, 1) + key_id + client_public_key
+
+
+def request_info(
+    suite: int, digest: bytes, client_public_key: bytes, version: int = VERSION
+) -> bytes:
+    parameters = number(version, 1) + number(suite, 1)
+    return b"sgop1 request" + parameters + digest + client_public_key
+
+
+def request_text(message: bytes) -> str:
+    return REQUEST_PREFIX + base64.b64encode(message).decode("ascii")
+
+
+# Carriage
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request as it arrives. ``path`` is raw, ``query`` without its mark."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+
+    def header(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name]
+
+    @property
+    def content_type(self) -> str:
+        return "".join(self.header("content-type"))
+
+
+def multipart(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
+    """Name and content of each part (RFC 7578)."""
+    boundary = re.search(r'boundary="?([^";]+)"?', content_type)
+    require(boundary is not None, MALFORMED_REQUEST)
+    assert boundary is not None
+    sections = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
+    parts = []
+    for section in sections[1:-1]:
+        head, _, content = section.partition(b"\r\n\r\n")
+        name = re.search(rb'; name="([^"]*)"', head)
+        parts += [(name[1].decode(), content)] if name else []
+    return parts
+
+
+def texts_in(request: HttpRequest) -> list[str]:
+    """The sealed request's text: in the header, and in the body."""
+    texts = request.header("x-sealed-request")
+    prefix = REQUEST_PREFIX.encode()
+    if prefix not in request.body:
+        return texts
+    if request.content_type.lower().startswith("multipart/"):
+        contents = [one for _, one in multipart(request.content_type, request.body)]
+        return texts + [one.decode() for one in contents if one.startswith(prefix)]
+    try:
+        value = json.loads(request.body)
+    except ValueError:
+        raise Refused(MALFORMED_REQUEST) from None
+    found = [text for text in string_values(value) if text.startswith(REQUEST_PREFIX)]
+    return texts + found[:1]
+
+
+def routed(content_type: str, body: bytes) -> Mapping[str, object]:
+    """``model`` and ``stream`` of a body, as far as they are there."""
+    if content_type.lower().startswith("multipart/"):
+        members: object = dict(multipart(content_type, body))
+    else:
+        try:
+            members = json.loads(body)
+        except ValueError:
+            members = None
+    if not isinstance(members, dict):
+        return {}
+    return {name: members[name] for name in ("model", "stream") if name in members}
+
+
+def is_same_value(one: object, other: object) -> bool:
+    """As JSON has it: 1 is neither true nor 1.0 here, and null is not false."""
+    return type(one) is type(other) and one == other
+
+
+def table_paths() -> list[re.Pattern[str]]:
+    """The paths of the page's table of routes."""
+    page = Path(__file__).parents[1] / "docs" / "protocol.md"
+    rows = re.findall(r"^\| (`/.*?) \|", page.read_text("utf-8"), re.MULTILINE)
+    paths = re.findall(r"`(/[^`]*)`", " ".join(rows))
+    return [re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(p))) for p in paths]
+
+
+TABLE_PATHS = table_paths()
+
+
+def target_of(path: str, query: str) -> str:
+    path = unquote(path)
+    segments = path.split("/")
+    places = range(1, len(segments))
+    at = 1
+    if "v1" in segments:
+        at = segments.index("v1")
+    else:
+        rests = {i: "/" + "/".join(segments[i:]) for i in places}
+        known = [i for i in places if any(t.fullmatch(rests[i]) for t in TABLE_PATHS)]
+        at = known[0] if known else 1
+    target = "/" + "/".join(segments[at:])
+    return f"{target}?{query}" if query else target
+
+
+# Opening and Replay
+
+
+@dataclass(frozen=True)
+class Epoch:
+    keys: EpochKeys
+    statement: Statement
+    retires_at: int
+
+
+@dataclass
+class Server:
+    """The server's side of sealed requests; ``mark`` and ``seen`` are of its store."""
+
+    epochs: Sequence[Epoch]
+    limit: int = MAX_REQUEST_TEXT
+    mark: int = 0
+    seen: set[bytes] = field(default_factory=set)
+
+    def open(self, text: str, clear_keys: Sequence[str], now: int) -> SealedRequest:
+        """Steps 1 to 6."""
+        require(len(text) <= self.limit, "request_too_large")
+        require(text.startswith(REQUEST_PREFIX), MALFORMED_REQUEST)
+        encoded = text.removeprefix(REQUEST_PREFIX)
+        message = canonical_base64(encoded, MALFORMED_REQUEST)
+        require(len(message) >= 1 + 1 + 8 + 32, MALFORMED_REQUEST)
+        version, suite, key_id, sealed_key = (
+            message[0],
+            message[1],
+            message[2:10],
+            message[10:42],
+        )
+        require(version == VERSION and suite in KEMS, MALFORMED_REQUEST)
+        require(not is_low_order(sealed_key), "client_key_malformed")
+        same = base64.b64encode(sealed_key).decode("ascii")
+        require(all(key == same for key in clear_keys), "client_key_duplicated")
+        live = {
+            epoch.statement.key_id: epoch
+            for epoch in self.epochs
+            if now < epoch.retires_at
+        }
+        require(key_id in live, "key_unknown")
+        epoch = live[key_id]
+        info = request_info(suite, epoch.statement.digest, sealed_key)
+        key = epoch.keys.suites[suite]
+        request = parse_plaintext(key.open(message[42:], info, MALFORMED_REQUEST))
+        self.enter(request, now)
+        return request
+
+    def enter(self, request: SealedRequest, now: int) -> None:
+        known = sha256(request.response_secret)
+        require(known not in self.seen, "request_replayed")
+        in_time = self.mark < request.time <= now + 60_000
+        require(in_time, "request_mistimed")
+        self.seen.add(known)
+
+    def receive(
+        self, http: HttpRequest, clear_keys: Sequence[str], now: int
+    ) -> SealedRequest:
+        """All steps, from the request that carries the text."""
+        texts = texts_in(http)
+        require(len(texts) == 1, MALFORMED_REQUEST)
+        request = self.open(texts[0], clear_keys, now)
+        outer = routed(http.content_type, http.body)
+        inner = routed(request.content_type, request.body)
+        said = {"model": inner.get("model"), "stream": inner.get("stream", False)}
+        agrees = (
+            request.method == http.method
+            and request.target == target_of(http.path, http.query)
+            and all(is_same_value(value, said[name]) for name, value in outer.items())
+        )
+        require(agrees, "sealed_request_mismatch")
+        return request
+
+
+# Owner
+
+
+def cache_salt(owner: bytes) -> str:
+    digest = hmac.digest(owner, b"sgop1 cache salt", "sha256")
+    return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+
+
+def response_id(owner: bytes, r: bytes) -> str:
+    mark = hmac.digest(owner, b"sgop1 response id" + r, "sha256")[:16]
+    return "resp_" + (r + mark).hex()
+
+
+def require_owner(owner: bytes, asked: str) -> None:
+    form = re.fullmatch(r"resp_([0-9a-f]{32})[0-9a-f]{32}", asked, re.ASCII)
+    is_own = form is not None and asked == response_id(owner, bytes.fromhex(form[1]))
+    require(is_own, "response_not_found")
 
 
 # Container `fields`: a frame's text
@@ -571,7 +1081,7 @@ def open_body(
     """What a client releases of ``body``, piece by piece; it may go on if not whole."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == OPAQUE_TYPE:
-        opener.asked = bytes((VERSION, SUITE, PROFILE, OPAQUE))  # asked or not
+        opener.asked = opener.asked[:3] + bytes([OPAQUE])  # asked or not
         yield from open_opaque(opener, body, limit)
     elif media_type == "text/event-stream":
         yield from open_events(opener, body)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 from unittest import mock
+from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
@@ -15,32 +16,54 @@ from hypothesis import strategies as st
 
 from stainedglass_output_protection.client.exchange import Exchange
 from stainedglass_output_protection.client.settings import ClientSettings
+from stainedglass_output_protection.protocol import owner as package_owner
+from stainedglass_output_protection.protocol.constants import SEALED_REQUEST_HEADER
+from stainedglass_output_protection.protocol.epoch_keys import EpochKeys
 from stainedglass_output_protection.protocol.head import Parameters, encode_head
 from stainedglass_output_protection.protocol.identity import (
     IdentityKey,
     fingerprint_of,
 )
-from stainedglass_output_protection.protocol.key_schedule import derive_traffic_keys
+from stainedglass_output_protection.protocol.key_document import KeyDocument
+from stainedglass_output_protection.protocol.key_schedule import (
+    RequestSecrets,
+    derive_traffic_keys,
+)
 from stainedglass_output_protection.protocol.keys import (
     ClientKeyPair,
     exchange,
     parse_client_key,
 )
 from stainedglass_output_protection.protocol.opener import Opener
+from stainedglass_output_protection.protocol.ratchet import Ratchet
+from stainedglass_output_protection.protocol.request_carriers import (
+    carrier_of,
+    outer_json,
+    outer_multipart,
+    target_of,
+    text_in,
+)
 from stainedglass_output_protection.protocol.routes import TABLE
+from stainedglass_output_protection.protocol.sealed_request import (
+    SealedMessage,
+    SealedRequest,
+    request_info,
+)
 from stainedglass_output_protection.protocol.sealer import Sealer
 from stainedglass_output_protection.protocol.statement import (
     Statement,
     make_statement,
 )
+from stainedglass_output_protection.protocol.suites import seal
 from stainedglass_output_protection.protocol.trust import StatementPolicy
-from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.protected_response import (
     Headers,
     ProtectedResponse,
 )
+from stainedglass_output_protection.server.response_keys import output_keys
 from tests import reference
-from tests.vectors import vocabulary
+from tests.rings import own_ring
+from tests.vectors import sealed_vocabulary, vocabulary
 
 NOW = vocabulary.NOW
 END = NOW + vocabulary.HOUR
@@ -386,11 +409,12 @@ def package_answers(
     wants_opaque: bool = False,
 ) -> tuple[str, bytes]:
     """The outer content type and the body of a response by the package's server."""
-    ring = KeyRing(IdentityKey.generate(), period_ms=vocabulary.HOUR)
+    ring = own_ring(vocabulary.HOUR)
+    ring.tick(NOW)
+    client_public_key = reference.public_half(private_key)
     headers: Headers = [(b"content-type", content_type.encode("ascii"))]
     response = ProtectedResponse(
-        epoch_key=ring.rotate(NOW),
-        client_public_key=reference.public_half(private_key),
+        keys=output_keys(ring.current(NOW), client_public_key),
         route=TABLE.row(path),
         server_key_header="x-server-public-key",
         status=status,
@@ -626,3 +650,288 @@ def test_both_parse_the_same_statement(parties: Parties, evidence_hash: bytes) -
     assert rest == b"ciphertext"
     assert ours.encode() == theirs.encoded == encoded
     assert ours.signed_message == theirs.signed
+
+
+# Profile sealed
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """A request, the epoch it is sealed to, and randomness to seal it with."""
+
+    epoch_secret: bytes
+    client: bytes
+    suite: int
+    request: reference.SealedRequest
+    randomness: bytes
+    ephemeral: bytes
+
+    @property
+    def client_public_key(self) -> bytes:
+        return reference.public_half(self.client)
+
+    @property
+    def statement(self) -> reference.Statement:
+        keys = reference.EpochKeys(self.epoch_secret)
+        return vocabulary.statement(
+            epoch=NOW,
+            not_after=END,
+            response_public_key=keys.response_public_key,
+            suites=[
+                (u, reference.sha256(key)) for u, key in keys.suite_public_keys.items()
+            ],
+        )
+
+    @property
+    def epoch(self) -> reference.Epoch:
+        return reference.Epoch(
+            reference.EpochKeys(self.epoch_secret), self.statement, END
+        )
+
+    @property
+    def info(self) -> bytes:
+        digest = self.statement.digest
+        return reference.request_info(self.suite, digest, self.client_public_key)
+
+    @property
+    def sealed_request(self) -> SealedRequest:
+        """The package's form of the request."""
+        return SealedRequest(*vars(self.request).values())
+
+
+suites = st.sampled_from(sealed_vocabulary.BOTH_SUITES)
+some_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+sealed_requests = st.builds(
+    reference.SealedRequest,
+    response_secret=keys,
+    owner=keys,
+    time=st.integers(1, NOW),
+    container=st.sampled_from([reference.FIELDS, reference.OPAQUE]),
+    method=some_text,
+    target=some_text,
+    content_type=some_text,
+    authorization=some_text,
+    body=st.binary(max_size=3000),
+)
+sealings = st.builds(Sealing, keys, keys, suites, sealed_requests, keys, keys)
+
+
+@given(sealings)
+def test_package_opens_the_request_that_the_reference_seals(sealing: Sealing) -> None:
+    public_key = reference.EpochKeys(sealing.epoch_secret).suite_public_keys[
+        sealing.suite
+    ]
+    if sealing.suite == reference.SUITE:
+        enc = reference.public_half(sealing.ephemeral)
+        dh = reference.exchange(sealing.ephemeral, public_key)
+        shared = reference.dhkem_secret(dh, enc, public_key)
+    else:
+        enc, shared = sealed_vocabulary.xwing(
+            public_key, sealing.randomness, sealing.ephemeral
+        )
+    sealed = reference.hpke_seal(
+        sealing.suite, enc, shared, sealing.info, sealing.request.plaintext
+    )
+    digest = sealing.statement.digest
+    header = reference.message_header(
+        sealing.suite, digest[:8], sealing.client_public_key
+    )
+    message = SealedMessage.from_text(reference.request_text(header + sealed))
+    assert message.client_public_key == sealing.client_public_key
+    assert message.request_hash == reference.sha256(header + sealed)
+    opened = message.open(digest, EpochKeys(sealing.epoch_secret).open)
+    assert opened == sealing.sealed_request
+    assert opened.encode() == sealing.request.plaintext
+
+
+@given(sealings)
+def test_reference_opens_the_request_that_the_package_seals(sealing: Sealing) -> None:
+    keys = EpochKeys(sealing.epoch_secret)
+    digest = sealing.statement.digest
+    info = request_info(sealing.suite, digest, sealing.client_public_key)
+    assert info == sealing.info
+    plaintext = sealing.sealed_request.encode()
+    message = SealedMessage(
+        sealing.suite,
+        digest[:8],
+        sealing.client_public_key,
+        seal(sealing.suite, keys.suite_public_keys[sealing.suite], plaintext, info),
+    )
+    server = reference.Server([sealing.epoch])
+    assert server.open(message.to_text(), (), NOW) == sealing.request
+
+
+PREFIXED_PATHS = [
+    "/v1/chat/completions",
+    "/gw/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/rerank",
+    "/a/b/tokenize",
+    "/v1/unknown",
+]
+
+
+@given(keys, st.sampled_from(PREFIXED_PATHS), st.booleans())
+def test_both_find_what_the_package_carries(
+    message: bytes, path: str, is_upload: bool
+) -> None:
+    text = reference.request_text(message)
+    if is_upload:
+        content_type, body = outer_multipart(text, {"model": "m"})
+    else:
+        content_type = PLAIN_JSON
+        body = outer_json(carrier_of(path), text, {"model": "m", "stream": True})
+        prompt: Any = {"messages": [{"role": "user", "content": text}]}
+        wanted: dict[str, Any] = {
+            "/v1/chat/completions": prompt,
+            "/gw/v1/completions": {"prompt": text},
+            "/v1/messages": {**prompt, "max_tokens": 1},
+            "/v1/messages/count_tokens": prompt,
+            "/v1/responses": {"input": text},
+            "/v1/embeddings": {"input": text},
+        }.get(path, {"sealed": text})
+        assert json.loads(body) == {"model": "m", "stream": True, **wanted}
+    request = reference.HttpRequest(
+        "POST", path, "", [("content-type", content_type)], body
+    )
+    assert text_in(content_type, body) == text
+    assert reference.texts_in(request) == [text]
+    assert reference.routed(content_type, body)["model"] in ("m", b"m")
+    in_header = [(SEALED_REQUEST_HEADER, text)]
+    without_body = reference.HttpRequest("GET", path, "", in_header, b"")
+    assert reference.texts_in(without_body) == [text]
+
+
+segments = st.sampled_from(
+    "|v1|%76%31|V1|v1x|chat|completions|rerank|a/b|7|metrics|%2Fv1%2F|caf%C3%A9".split(
+        "|"
+    )
+)
+
+
+@given(st.lists(segments, max_size=6), st.sampled_from(["", "a=b", "x=%20&y"]))
+def test_both_see_the_same_target(path: list[str], query: str) -> None:
+    raw = "/" + "/".join(path)
+    assert target_of(unquote(raw), query) == reference.target_of(raw, query)
+
+
+@given(parties, keys, st.integers(0, 2**64 - 1), st.binary(max_size=50), suites)
+def test_both_read_each_others_key_document(
+    parties: Parties, epoch_secret: bytes, retires_at: int, evidence: bytes, most: int
+) -> None:
+    public_keys = {
+        u: key
+        for u, key in EpochKeys(epoch_secret).suite_public_keys.items()
+        if u <= most
+    }
+    evidence_hash = reference.sha256(evidence) if evidence else bytes(32)
+    statement = make_statement(
+        epoch=NOW,
+        not_after=END,
+        response_public_key=parties.response_public_key,
+        identity=parties.identity.public_key,
+        sign=parties.identity.sign,
+        suite_public_keys=public_keys,
+        evidence_hash_of=lambda _: evidence_hash,
+    )
+    ours = KeyDocument(statement, public_keys, retires_at, evidence)
+    theirs = reference.parse_document(ours.to_text())
+    assert theirs.statement.encoded == statement.encode()
+    assert theirs.statement.digest == statement.digest
+    assert theirs.statement.key_id == statement.key_id
+    assert theirs.suite_public_keys == public_keys
+    assert (theirs.retires_at, theirs.evidence) == (retires_at, evidence)
+    reference.Client().accept(theirs.statement, NOW)
+    assert KeyDocument.from_text(reference.document_text(theirs.encoded)) == ours
+
+
+@given(parties, suites, bodies, keys, keys, st.sampled_from([1, 2]))
+def test_package_opens_the_sealed_answer_of_the_reference(
+    parties: Parties,
+    suite: int,
+    body: list[bytes],
+    response_secret: bytes,
+    request_hash: bytes,
+    container: int,
+) -> None:
+    statement = reference_statement(parties, bytes(32))
+    public_key, nonce = parties.client_public_key, parties.nonce
+    parameters = (reference.VERSION, suite, reference.SEALED_PROFILE, container)
+    head = reference.head_of(public_key, nonce, statement, parameters)
+    dh = reference.exchange(parties.response, public_key)
+    traffic_keys = reference.key_schedule(
+        dh, public_key, nonce, head, response_secret, request_hash
+    )
+    frames = reference.seal_response(traffic_keys, head, body)
+    parsed, _ = Statement.parse_prefix(statement)
+    opener = Opener(
+        ClientKeyPair(X25519PrivateKey.from_private_bytes(parties.client)),
+        accept=lambda statement: None,
+        parameters=Parameters(
+            suite=suite, profile=reference.SEALED_PROFILE, container=container
+        ),
+        request=RequestSecrets(response_secret, request_hash, parsed.digest),
+    )
+    assert b"".join([opener.open(frame) for frame in frames]) == b"".join(body)
+    opener.finish()
+
+
+@given(keys, suites, st.sampled_from(STREAMED_PATHS), words, keys, keys, st.booleans())
+def test_reference_opens_the_sealed_answer_of_the_package(
+    private_key: bytes,
+    suite: int,
+    path: str,
+    words: str,
+    response_secret: bytes,
+    request_hash: bytes,
+    wants_opaque: bool,
+) -> None:
+    _, events = streamed_answers(words)[path]
+    ring = own_ring(vocabulary.HOUR)
+    ring.tick(NOW)
+    epoch_key = ring.current(NOW)
+    digest = epoch_key.statement.digest
+    answer = ProtectedResponse(
+        keys=output_keys(epoch_key, reference.public_half(private_key))._replace(
+            suite=suite,
+            profile=reference.SEALED_PROFILE,
+            request=RequestSecrets(response_secret, request_hash, digest),
+        ),
+        route=TABLE.row(path),
+        server_key_header="x-server-public-key",
+        status=200,
+        headers=[(b"content-type", EVENT_STREAM.encode("ascii"))],
+        wants_opaque=wants_opaque,
+    )
+    wire = b"".join([*map(answer.push, events), answer.end()])
+    opener = reference.Opener(
+        private_key,
+        reference.Client(),
+        NOW,
+        container_of(wants_opaque),
+        reference.SealedTo(suite, response_secret, request_hash, digest),
+    )
+    content_type = dict(answer.headers)[b"content-type"].decode("ascii")
+    opened = reference.open_body(opener, content_type, wire)
+    assert b"".join(opened) == b"".join(events)
+
+
+@given(keys, st.integers(0, 10))
+def test_both_turn_the_same_ratchet(secret: bytes, steps: int) -> None:
+    ratchet = Ratchet(0, secret)
+    ratchet.skip_to(steps)
+    for _ in range(steps):
+        secret = reference.next_ratchet_secret(secret)
+    assert ratchet.take() == reference.fleet_epoch_secret(secret)
+
+
+@given(keys, keys)
+def test_both_know_the_same_owner(owner: bytes, other: bytes) -> None:
+    assert package_owner.cache_salt(owner) == reference.cache_salt(owner)
+    made = package_owner.new_response_id(owner)
+    reference.require_owner(owner, made)
+    assert package_owner.owns_response(owner, reference.response_id(owner, other[:16]))
+    assert package_owner.owns_response(other, made) == (owner == other)

@@ -7,11 +7,18 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import body_cases, cases
+from tests.vectors import (
+    body_cases,
+    cases,
+    key_cases,
+    request_cases,
+    sealed_answer_cases,
+)
 from tests.vectors.vocabulary import CASES
 
 FOLDER = Path(cases.__file__).parent
-MODULES = (cases, body_cases)  # whoever imports them has their cases in CASES
+# Whoever imports them has their cases in CASES.
+MODULES = (cases, body_cases, key_cases, request_cases, sealed_answer_cases)
 
 
 def documents() -> dict[str, str]:

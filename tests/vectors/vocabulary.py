@@ -122,6 +122,9 @@ class Response:
     parameters: Sequence[int] = (1, 1, 1, 1)
     encoded_statement: bytes | None = None
     dh: bytes | None = None
+    private_key: bytes = secret("response")
+    response_secret: bytes = b""
+    request_hash: bytes = bytes(32)
 
     @property
     def head(self) -> bytes:
@@ -137,8 +140,15 @@ class Response:
     @property
     def keys(self) -> reference.Keys:
         public_key = client_public(self.client)
-        dh = self.dh or reference.exchange(secret("response"), public_key)
-        return reference.key_schedule(dh, public_key, secret(self.nonce), self.head)
+        dh = self.dh or reference.exchange(self.private_key, public_key)
+        return reference.key_schedule(
+            dh,
+            public_key,
+            secret(self.nonce),
+            self.head,
+            self.response_secret,
+            self.request_hash,
+        )
 
     def frames(
         self,
@@ -244,6 +254,7 @@ def _given(
     pins: Sequence[str] | None = ("identity",),
     now: int = NOW,
     container: int = 1,
+    sealed_to: Vector | None = None,
     accepted_before: Sequence[tuple[Statement, int]] = (),
     frame_texts: Sequence[str] | None = None,
     seal: Vector | None = None,
@@ -255,11 +266,10 @@ def _given(
         "now_ms": now,
         "container": container,
     }
+    if sealed_to is not None:
+        vector["sealed_to"] = sealed_to
     if accepted_before:
-        vector["accepted_before"] = [
-            {"statement": earlier.encoded.hex(), "now_ms": then}
-            for earlier, then in accepted_before
-        ]
+        vector["accepted_before"] = before(accepted_before)
     if frame_texts is not None:
         vector["frame_texts"] = list(frame_texts)
     elif seal is not None:
@@ -269,6 +279,14 @@ def _given(
     else:
         vector["frames"] = [frame.hex() for frame in frames]
     return vector | {"finish": finish}
+
+
+def before(accepted_before: Sequence[tuple[Statement, int]]) -> list[Vector]:
+    """Statements that the client has accepted, and when."""
+    return [
+        {"statement": earlier.encoded.hex(), "now_ms": then}
+        for earlier, then in accepted_before
+    ]
 
 
 # Bodies
