@@ -116,9 +116,15 @@ def is_text(value: bytes) -> bool:
 
 
 def routed_members(content_type: str, body: bytes) -> dict[str, Any]:
-    """Return ``model`` and ``stream`` of a request's body, sealed or around it."""
+    """Return ``model`` and ``stream`` of a request's body, sealed or around it.
+
+    Nothing of a body that cannot be parsed: the application refuses it.
+    """
     if content_type.lower().startswith(_MULTIPART):
-        found = dict(_parts(content_type, body))
+        try:
+            found = dict(_parts(content_type, body))
+        except MalformedFrameError:
+            return {}
         members: Any = {
             name: found[name].decode("utf-8", "replace")
             for name in _ROUTED
@@ -138,9 +144,11 @@ def routed_members(content_type: str, body: bytes) -> dict[str, Any]:
 
 def agree(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
     """Tell whether the members that routers read say what the sealed body says."""
-    if outer.get("model", inner.get("model")) != inner.get("model"):
-        return False
-    return bool(outer.get("stream", inner.get("stream"))) == bool(inner.get("stream"))
+    said = {"model": inner.get("model"), "stream": inner.get("stream", False)}
+    return all(
+        value == said[name] and type(value) is type(said[name])
+        for name, value in outer.items()
+    )
 
 
 def _parts(content_type: str, body: bytes) -> list[tuple[str, bytes]]:

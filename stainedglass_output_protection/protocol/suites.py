@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final, NamedTuple
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import (
     MLKEM768PrivateKey,
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
 )
 
 from stainedglass_output_protection.errors import (
+    ConfigurationError,
     DecryptionError,
     KeyDocumentError,
 )
@@ -70,14 +71,21 @@ class SuiteKey:
 
     @classmethod
     def from_seed(cls, number: int, seed: bytes) -> SuiteKey:
-        """Return the key that 32 bytes of seed determine."""
+        """Return the key that 32 bytes of seed determine.
+
+        Raises:
+            ConfigurationError: this build of ``cryptography`` lacks ML-KEM.
+        """
         if number == SUITE_X25519:
             private_key = X25519PrivateKey.from_private_bytes(seed)
             public_key = private_key.public_key().public_bytes_raw()
             return cls(number, private_key, public_key)
         # draft-connolly-cfrg-xwing-kem, section 5.2: expandDecapsulationKey.
         expanded = hashlib.shake_256(seed).digest(_MLKEM_SEED_SIZE + KEY_SIZE)
-        mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:_MLKEM_SEED_SIZE])
+        try:
+            mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:_MLKEM_SEED_SIZE])
+        except UnsupportedAlgorithm:
+            raise _no_mlkem() from None
         x25519 = X25519PrivateKey.from_private_bytes(expanded[_MLKEM_SEED_SIZE:])
         return cls(
             number,
@@ -106,6 +114,7 @@ def seal(number: int, public_key: bytes, plaintext: bytes, info: bytes) -> bytes
 
     Raises:
         KeyDocumentError: the key is not one of that suite.
+        ConfigurationError: this build of ``cryptography`` lacks ML-KEM.
     """
     suite = _SUITES[number]
     try:
@@ -120,7 +129,16 @@ def seal(number: int, public_key: bytes, plaintext: bytes, info: bytes) -> bytes
                 X25519PublicKey.from_public_bytes(public_key[_MLKEM_PUBLIC_SIZE:]),
             )
         return suite.hpke.encrypt(plaintext, key, info)
+    except UnsupportedAlgorithm:
+        raise _no_mlkem() from None
     except ValueError:
         raise KeyDocumentError(
             "A public key in the key document is unusable."
         ) from None
+
+
+def _no_mlkem() -> ConfigurationError:
+    return ConfigurationError(
+        "This build of the package cryptography has no ML-KEM. Install its wheel, "
+        "version 48 or newer; a build of your own needs OpenSSL 3.5 or newer."
+    )
