@@ -1,118 +1,174 @@
-"""Epoch keys by key id: make, find, retire (``protocol.md#epoch-statement``).
+"""Epoch keys by key id: make, find, retire (``protocol.md#epoch-keys``).
 
-Pure: the time comes in as an argument, in Unix milliseconds.
+Times come in as arguments, in Unix milliseconds.
 """
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+import contextlib
+import logging
 
-from stainedglass_output_protection.errors import (
-    ConfigurationError,
-    KeysUnavailableError,
-)
-from stainedglass_output_protection.protocol.constants import (
-    MAX_EPOCH_LIFE_MS,
-    MIN_EPOCH_LIFE_MS,
-)
-from stainedglass_output_protection.protocol.encoding import encode_base64
+from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.protocol.identity import IdentityKey
-from stainedglass_output_protection.protocol.keys import exchange
-from stainedglass_output_protection.protocol.statement import Statement, make_statement
+from stainedglass_output_protection.server.clock import elapsed_ms
+from stainedglass_output_protection.server.epoch_key import EpochKey, make_epoch_key
+from stainedglass_output_protection.server.epochs import Clock, Epoch, EpochSource
+from stainedglass_output_protection.server.evidence import EvidenceProvider
 
+__all__ = ["EpochKey", "KeyRing"]
 
-class EpochKey:
-    """One epoch's response key and signed statement."""
+logger = logging.getLogger(__name__)
 
-    __slots__ = ("_private_key", "encoded_statement", "public_key", "statement")
-
-    def __init__(self, private_key: X25519PrivateKey, statement: Statement) -> None:
-        self._private_key = private_key
-        self.statement = statement
-        self.encoded_statement: bytes = statement.encode()
-        self.public_key: bytes = statement.response_public_key
-
-    @property
-    def public_key_base64(self) -> str:
-        """The public half as the response header carries it."""
-        return encode_base64(self.public_key).decode("ascii")
-
-    def exchange(self, client_public_key: bytes) -> bytes:
-        """Return the shared secret with a client's key."""
-        return exchange(self._private_key, client_public_key)
-
-    def __repr__(self) -> str:
-        return f"EpochKey(key_id={self.statement.key_id.hex()!r}, <redacted>)"
+# How soon a provider of evidence that failed is asked again.
+_RETRY_MS = 10_000
 
 
 class KeyRing:
-    """The current epoch key and those that have not retired yet.
+    """The keys of all epochs that live. Not safe to share by threads.
 
-    ``period_ms`` is the time between rotations; a private half lives two of them. The
-    caller must call ``rotate`` once before the first use and then every period.
+    The caller must call ``tick`` once before the first use, and again as soon as
+    ``next_tick_ms`` says. What keeps keys from being had is logged once.
     """
 
-    def __init__(self, identity: IdentityKey, *, period_ms: int) -> None:
-        if not 0 < 2 * period_ms <= MAX_EPOCH_LIFE_MS:
-            raise ConfigurationError(
-                "The key refresh time must be above zero and at most 24 hours."
-            )
+    def __init__(
+        self,
+        identity: IdentityKey,
+        source: EpochSource,
+        *,
+        evidence: EvidenceProvider | None = None,
+        elapsed: Clock = elapsed_ms,
+    ) -> None:
         self.identity = identity
-        self.period_ms = period_ms
-        self._epochs: dict[bytes, EpochKey] = {}
-        self._current: EpochKey | None = None
-        self._newest_epoch = 0
+        self._source = source
+        self._evidence = evidence
+        self._elapsed = elapsed
+        self._keys: dict[int, EpochKey] = {}
+        self._has_ticked = False
+        # What a provider of evidence failed with, and when to ask it again.
+        self._failure = ""
+        self._retry_at: int | None = None
+        self._said: set[str] = set()
 
-    def rotate(self, now_ms: int) -> EpochKey:
-        """Make a new current epoch key, retire what is due, and return the new one."""
-        epoch = max(now_ms, self._newest_epoch + 1)
-        private_key = X25519PrivateKey.generate()
-        statement = make_statement(
-            epoch=epoch,
-            not_after=epoch + max(2 * self.period_ms, MIN_EPOCH_LIFE_MS),
-            response_public_key=private_key.public_key().public_bytes_raw(),
-            identity=self.identity.public_key,
-            sign=self.identity.sign,
-        )
-        self._newest_epoch = epoch
-        previous, self._current = self._current, EpochKey(private_key, statement)
-        # Whatever the clock says, there is never a third.
-        kept = [self._current] if previous is None else [previous, self._current]
-        self._epochs = {key.statement.key_id: key for key in kept}
-        self.retire(now_ms)
-        return self._current
+    def tick(self, now_ms: int) -> None:
+        """Make the keys that are due and drop what has retired.
+
+        Raises:
+            KeysUnavailableError: a key cannot be made now; those that are there stay
+                until they retire.
+        """
+        self._has_ticked = True
+        try:
+            epochs = self._source.live(now_ms)
+            starts = {epoch.span.start for epoch in epochs}
+            self._keys = {at: key for at, key in self._keys.items() if at in starts}
+            for epoch in epochs:
+                if epoch.span.start not in self._keys:
+                    self._keys[epoch.span.start] = self._make(epoch)
+        except KeysUnavailableError as error:
+            self.retire(now_ms)
+            self._say_once(error)
+            raise
+        if self._said:
+            with contextlib.suppress(KeysUnavailableError):
+                self._source.check(now_ms)
+                self._said.clear()
+                logger.warning("The server has usable epoch keys again.")
+
+    def next_tick_ms(self, now_ms: int) -> int:
+        """Return in how many milliseconds ``tick`` is to be called again."""
+        wait = self._source.next_change_ms(now_ms)
+        if self._retry_at is not None:
+            wait = min(wait, max(0, self._retry_at - self._elapsed()))
+        return wait
 
     def retire(self, now_ms: int) -> None:
-        """Drop every private half that is two periods old."""
-        for key_id, key in list(self._epochs.items()):
-            if self._retires_at(key) <= now_ms:
-                del self._epochs[key_id]
-                if key is self._current:
-                    self._current = None
+        """Drop the keys and secrets of every epoch that is over; make nothing."""
+        for start, key in list(self._keys.items()):
+            if self._source.is_over(key.span, now_ms):
+                del self._keys[start]
+        self._source.forget_retired(now_ms)
 
     def current(self, now_ms: int) -> EpochKey:
         """Return the key that answers now: a new one if the last has retired.
 
         Raises:
-            KeysUnavailableError: ``rotate`` has never been called.
+            KeysUnavailableError: there is none; ``tick`` has never been called, or the
+                epochs cannot be had.
         """
-        if not self._newest_epoch:
+        if not self._has_ticked:
             raise KeysUnavailableError(
                 "The server has no usable epoch key: its lifespan has not run."
             )
-        # A rotation may come late, after a pause of the whole process for instance.
-        key = self._current
-        if key is None or self._retires_at(key) <= now_ms:
-            return self.rotate(now_ms)
+        self._check(now_ms)
+        problem = "No epoch of this server has begun."
+        if self._source.is_due(now_ms) or self._answering(now_ms) is None:
+            # A tick may come late, after a pause of the whole process for instance.
+            try:
+                self.tick(now_ms)
+            except KeysUnavailableError as error:
+                problem = str(error)
+        key = self._answering(now_ms)
+        if key is None:
+            raise KeysUnavailableError(problem)
         return key
 
     def by_id(self, key_id: bytes, now_ms: int) -> EpochKey | None:
-        """Return the key that has not retired and has this key id."""
-        key = self._epochs.get(key_id)
-        return key if key is not None and now_ms < self._retires_at(key) else None
+        """Return the key that has not retired and has this key id.
 
-    def _retires_at(self, key: EpochKey) -> int:
-        return key.statement.epoch + 2 * self.period_ms
+        Raises:
+            KeysUnavailableError: no key may be used now.
+        """
+        self._check(now_ms)
+        key = self._named(key_id, now_ms)
+        if key is None and self._source.may_have_more(now_ms):
+            with contextlib.suppress(KeysUnavailableError):
+                self.tick(now_ms)
+            key = self._named(key_id, now_ms)
+        return key
+
+    def _answering(self, now_ms: int) -> EpochKey | None:
+        begun = [
+            key
+            for key in self._keys.values()
+            if key.span.answers_from <= now_ms
+            and not self._source.is_over(key.span, now_ms)
+        ]
+        return max(begun, key=lambda key: key.span.start, default=None)
+
+    def _named(self, key_id: bytes, now_ms: int) -> EpochKey | None:
+        for key in self._keys.values():
+            if key.statement.key_id == key_id:
+                return None if self._source.is_over(key.span, now_ms) else key
+        return None
+
+    def _make(self, epoch: Epoch) -> EpochKey:
+        if self._retry_at is not None and self._elapsed() < self._retry_at:
+            raise KeysUnavailableError(self._failure)
+        self._retry_at = None
+        try:
+            return make_epoch_key(
+                epoch,
+                self.identity,
+                life_ms=self._source.times.life_ms,
+                evidence=self._evidence,
+            )
+        except KeysUnavailableError as error:
+            self._failure = str(error)
+            wait = min(_RETRY_MS, self._source.times.period_ms)
+            self._retry_at = self._elapsed() + wait
+            raise
+
+    def _check(self, now_ms: int) -> None:
+        try:
+            self._source.check(now_ms)
+        except KeysUnavailableError as error:
+            self._say_once(error)
+            raise
+
+    def _say_once(self, error: KeysUnavailableError) -> None:
+        if str(error) not in self._said:
+            self._said.add(str(error))
+            logger.error("Epoch keys cannot be had: %s", error)
 
     def __repr__(self) -> str:
-        return f"KeyRing({self.identity.fingerprint!r}, {len(self._epochs)} epochs)"
+        return f"KeyRing({self.identity.fingerprint!r}, {len(self._keys)} epochs)"

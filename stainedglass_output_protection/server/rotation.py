@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import KeyRing
 
 logger = logging.getLogger(__name__)
 
+# It shares its thread with the answers.
+_SHORTEST_WAIT_S = 0.1
 
-async def rotate_periodically(ring: KeyRing, period_s: float) -> None:
-    """Rotate ``ring`` every ``period_s`` seconds, until cancelled.
 
-    A rotation that fails is logged and tried again at the next period; the current key
-    serves on until its epoch ends, then the server answers 503.
+async def rotate_periodically(ring: KeyRing) -> None:
+    """Tick ``ring`` whenever it is time, until cancelled.
+
+    A tick that fails is logged and tried again; the current key serves on until its
+    epoch ends, then the server answers 503.
     """
     while True:
-        await asyncio.sleep(period_s)
+        await asyncio.sleep(max(_SHORTEST_WAIT_S, ring.next_tick_ms(unix_ms()) / 1000))
         try:
-            ring.rotate(unix_ms())
+            ring.tick(unix_ms())
+        except KeysUnavailableError:
+            pass  # The ring has logged it, once.
         except Exception as error:
             ring.retire(unix_ms())
             logger.error(
