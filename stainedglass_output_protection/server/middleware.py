@@ -7,6 +7,7 @@ loggers among it, sees ciphertext.
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 from collections.abc import Callable
@@ -22,18 +23,31 @@ from stainedglass_output_protection.protocol.constants import (
     DEFAULT_CLIENT_KEY_HEADER,
     DEFAULT_CLIENT_KEY_MEMBER,
     DEFAULT_SERVER_KEY_HEADER,
+    DOCUMENT_PATH,
+    MAX_SEALED_REQUEST,
 )
 from stainedglass_output_protection.protocol.routes import (
     Route,
     RouteClass,
     RouteTable,
 )
+from stainedglass_output_protection.server.admission import (
+    Admitted,
+    admit_clear,
+    admit_sealed,
+)
 from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.document import answer_document
 from stainedglass_output_protection.server.failures import answer_failure
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.server.matching import Matched, matched_route
+from stainedglass_output_protection.server.matching import (
+    Matched,
+    matched_route,
+    path_below_root,
+)
 from stainedglass_output_protection.server.offer import (
     Offer,
+    OfferRules,
     header_key,
     read_offer,
 )
@@ -48,6 +62,7 @@ from stainedglass_output_protection.server.refusing import (
     without_success,
 )
 from stainedglass_output_protection.server.registry import SHARED_REGISTRY
+from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.responder import Responder
 from stainedglass_output_protection.server.stored_responses import (
     makes_responses,
@@ -64,8 +79,9 @@ _KEPT_EXTENSIONS = frozenset({"tls"})
 class Options:
     """What the middleware is told: names, routes and policies.
 
-    ``has_store`` says that the application keeps responses; they are refused unless
-    ``allows_stored``, whatever it says.
+    ``has_store`` says that the application keeps responses; to requests that are not
+    sealed they are refused unless ``allows_stored``. ``requires_sealed`` refuses those
+    requests altogether. ``max_sealed_request`` is in bytes, before decoding.
     """
 
     client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
@@ -75,21 +91,38 @@ class Options:
     keyless: KeylessPolicy = KeylessPolicy.REQUIRED
     has_store: bool = True
     allows_stored: bool = False
+    requires_sealed: bool = False
+    max_sealed_request: int = MAX_SEALED_REQUEST
 
 
 class ProtectionMiddleware:
     """Protects, passes or refuses every request of ``app`` by the table of routes.
 
     ``ring_of`` returns the key ring for a scope and raises ``KeysUnavailableError`` if
-    there is none yet.
+    there is none yet. ``replay_store`` makes the store that all processes of this
+    server share.
     """
 
     def __init__(
-        self, app: ASGIApp, options: Options, *, ring_of: Callable[[Scope], KeyRing]
+        self,
+        app: ASGIApp,
+        options: Options,
+        *,
+        ring_of: Callable[[Scope], KeyRing],
+        replay_store: Callable[[], ReplayStore] = lambda: ReplayStore(None),
     ) -> None:
         self._app = app
         self._options = options
         self._ring_of = ring_of
+        # Made when it is first needed: not in a process that only starts others.
+        self._replay_store = functools.cache(replay_store)
+        self._rules = OfferRules(
+            header=options.client_key_header,
+            member=options.client_key_member,
+            keyless=options.keyless,
+            max_sealed=options.max_sealed_request,
+            requires_sealed=options.requires_sealed,
+        )
         self._keyless = 0
         self._said: set[str] = set()
 
@@ -105,6 +138,9 @@ class ProtectionMiddleware:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if path_below_root(scope) == DOCUMENT_PATH:
+            await answer_document(scope, send, ring_of=self._ring_of)
+            return
         matched = matched_route(scope)
         route = self.route_of(matched)
         if matched is None or route is None:
@@ -118,11 +154,18 @@ class ProtectionMiddleware:
             if route.route_class is not RouteClass.PROTECTED:
                 self._say_once(matched.path)
                 raise route_not_protected()
-            offer = await self._offer(route, scope, receive)
+            ring = self._ring_of(scope)
+            offer = await read_offer(
+                scope,
+                receive,
+                ring=ring,
+                rules=self._rules,
+                reads_any_body=makes_responses(route.path),
+            )
             if offer is None:
                 return  # The client went away.
-            ring = self._ring_of(scope)
             ring.current(unix_ms())
+            admitted = self._admit(offer, route, ring)
         except RequestError as error:
             logger.info("Request refused: %s, %s", error.code, matched.path)
             await refuse(error, route, send)
@@ -130,63 +173,40 @@ class ProtectionMiddleware:
             logger.error("Request refused: %s", error)
             await refuse(keys_unavailable(), route, send)
         else:
-            app = self._app_for(route, offer)
             if offer.is_keyless:
                 self._count_keyless(route)
-            if offer.key is None:
-                await app(offer.scope, offer.receive, send)
+            app = self._app
+            if admitted.refusal is not None:
+                logger.info("Request refused: %s", admitted.refusal.code)
+                app = Refusing(admitted.refusal, route)
+            if admitted.keys is None:
+                await app(admitted.scope, admitted.receive, send)
             else:
-                await self._protect(app, offer, offer.key, send, route, ring)
+                responder = Responder(
+                    keys=admitted.keys,
+                    route=route,
+                    wants_opaque=offer.wants_opaque,
+                    server_key_header=self._options.server_key_header,
+                    receive=admitted.receive,
+                    send=send,
+                    on_failure=admitted.release,
+                )
+                await _protect(app, admitted.scope, responder, offer.key)
 
     def route_of(self, matched: Matched | None) -> Route | None:
         """Return the row for a matched route; None if nothing would serve it."""
         return None if matched is None else self._options.routes.row(matched.path)
 
-    async def _offer(
-        self, route: Route, scope: Scope, receive: Receive
-    ) -> Offer | None:
-        return await read_offer(
-            scope,
-            receive,
-            reads_any_body=makes_responses(route.path),
-            header=self._options.client_key_header,
-            member=self._options.client_key_member,
-            keyless=self._options.keyless,
+    def _admit(self, offer: Offer, route: Route, ring: KeyRing) -> Admitted:
+        if offer.opened is not None:
+            return admit_sealed(offer, offer.opened, route, self._replay_store())
+        return admit_clear(
+            offer,
+            route,
+            ring,
+            has_store=self._options.has_store,
+            allows_stored=self._options.allows_stored,
         )
-
-    async def _protect(
-        self,
-        app: ASGIApp,
-        offer: Offer,
-        client_public_key: bytes,
-        send: Send,
-        route: Route,
-        ring: KeyRing,
-    ) -> None:
-        responder = Responder(
-            ring=ring,
-            client_public_key=client_public_key,
-            route=route,
-            wants_opaque=offer.wants_opaque,
-            server_key_header=self._options.server_key_header,
-            receive=offer.receive,
-            send=send,
-        )
-        # Unguessable and ours: clients choose X-Request-Id, routers repeat it.
-        request_id = secrets.token_hex(16)
-        SHARED_REGISTRY[request_id] = client_public_key
-        scope = inner_scope(offer.scope)
-        failure = None
-        try:
-            try:
-                await app(scope, responder.receive, responder.send)
-            except Exception as error:
-                failure = error
-            # Outside of its handler, or what fails now would carry its words along.
-            if failure is not None:
-                await answer_failure(failure, scope, responder)
-        finally:
-            SHARED_REGISTRY.remove(request_id)
 
     def header_key(self, scope: Scope) -> bytes:
         """Return the client public key in a request's header.
@@ -204,14 +224,6 @@ class ProtectionMiddleware:
         """
         if not self._options.allows_stored:
             refuse_stored(route.path, body, has_store=self._options.has_store)
-
-    def _app_for(self, route: Route, offer: Offer) -> ASGIApp:
-        try:
-            self.refuse_stored(route, offer.body)
-        except RequestError as error:
-            logger.info("Request refused: %s", error.code)
-            return Refusing(error, route)
-        return self._app
 
     def _say_once(self, path: str) -> None:
         if path not in self._said:
@@ -236,6 +248,26 @@ class ProtectionMiddleware:
                 route.path,
                 policy.value,
             )
+
+
+async def _protect(
+    app: ASGIApp, scope: Scope, responder: Responder, client_key: bytes | None
+) -> None:
+    # Unguessable and ours: clients choose X-Request-Id, routers repeat it.
+    request_id = secrets.token_hex(16)
+    SHARED_REGISTRY[request_id] = client_key
+    scope = inner_scope(scope)
+    failure = None
+    try:
+        try:
+            await app(scope, responder.receive, responder.send)
+        except Exception as error:
+            failure = error
+        # Outside of its handler, or what fails now would carry its words along.
+        if failure is not None:
+            await answer_failure(failure, scope, responder)
+    finally:
+        SHARED_REGISTRY.remove(request_id)
 
 
 def is_clear(route: Route, matched: Matched, method: str) -> bool:

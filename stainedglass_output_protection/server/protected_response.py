@@ -30,7 +30,7 @@ from stainedglass_output_protection.protocol.opaque_writer import (
 from stainedglass_output_protection.protocol.routes import Route
 from stainedglass_output_protection.protocol.sealer import Sealer
 from stainedglass_output_protection.protocol.stream_writer import StreamWriter
-from stainedglass_output_protection.server.key_ring import EpochKey
+from stainedglass_output_protection.server.response_keys import ResponseKeys
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -54,7 +54,7 @@ _KEPT_HEADERS = frozenset(
 
 
 class ProtectedResponse:
-    """Protects one response for one client key.
+    """Protects one response with its keys.
 
     Call ``push`` for every piece of the body, then ``end`` only if the application has
     ended its body itself, or ``fail`` if it raised in a stream.
@@ -74,8 +74,7 @@ class ProtectedResponse:
     def __init__(
         self,
         *,
-        epoch_key: EpochKey,
-        client_public_key: bytes,
+        keys: ResponseKeys,
         route: Route,
         server_key_header: str,
         status: int,
@@ -91,16 +90,18 @@ class ProtectedResponse:
             container = CONTAINER_OPAQUE
         response_nonce = secrets.token_bytes(NONCE_SEED_SIZE)
         head = encode_head(
-            Parameters(container=container),
-            client_public_key=client_public_key,
+            Parameters(suite=keys.suite, profile=keys.profile, container=container),
+            client_public_key=keys.client_public_key,
             response_nonce=response_nonce,
-            statement=epoch_key.encoded_statement,
+            statement=keys.encoded_statement,
         )
         traffic_keys = derive_traffic_keys(
-            epoch_key.exchange(client_public_key),
-            client_public_key=client_public_key,
+            keys.shared_secret,
+            client_public_key=keys.client_public_key,
             head=head,
             response_nonce=response_nonce,
+            response_secret=keys.request.response_secret,
+            request_hash=keys.request.request_hash,
         )
         self._sealer = Sealer(
             traffic_keys, head=head, status=status, content_type=content_type
@@ -123,7 +124,7 @@ class ProtectedResponse:
         self.headers = _outer_headers(
             headers,
             OPAQUE_MEDIA_TYPE if self._is_opaque else shown_type,
-            (server_key_header, epoch_key.public_key_base64),
+            (server_key_header, keys.server_key),
         )
 
     @property

@@ -54,6 +54,69 @@ def stored_response_refused() -> RequestError:
     )
 
 
+def method_not_allowed() -> RequestError:
+    """Return the error for the key document, asked for with another method than GET."""
+    return RequestError(
+        "The key document is fetched with GET.", code="method_not_allowed", status=405
+    )
+
+
+def response_not_found() -> RequestError:
+    """Return the error for a stored response that is not the owner's, or not there."""
+    return RequestError(
+        "There is no such response for this owner.",
+        code="response_not_found",
+        status=404,
+    )
+
+
+def sealed_request_malformed() -> RequestError:
+    """Return the error for a sealed request that cannot be opened."""
+    return RequestError(
+        "The sealed request is malformed, or was not sealed to this server's key in a "
+        "suite that it knows. Something on the way may have changed it.",
+        code="sealed_request_malformed",
+    )
+
+
+def sealed_request_mismatch() -> RequestError:
+    """Return the error for a request that says something else outside than inside."""
+    return RequestError(
+        "The request's method, URL, model or stream is not what was sealed. Something "
+        "on the way changed it; a gateway that renames models cannot be used.",
+        code="sealed_request_mismatch",
+    )
+
+
+def sealed_request_required() -> RequestError:
+    """Return the error for a request that is not sealed where all have to be."""
+    return RequestError(
+        "This server takes sealed requests only. Use the protected client in profile "
+        "sealed.",
+        code="sealed_request_required",
+    )
+
+
+def request_too_large() -> RequestError:
+    """Return the error for a sealed request above the limit."""
+    return RequestError(
+        "The sealed request is larger than this server accepts. The operator may raise "
+        "SG_MAX_SEALED_REQUEST_BYTES.",
+        code="request_too_large",
+        status=413,
+    )
+
+
+def key_unknown(document_text: str) -> RequestError:
+    """Return the error for a request sealed to no live epoch; it brings the document."""
+    return RequestError(
+        "The request is not sealed to a key that this server still has. Seal it to "
+        f"this key document: {document_text}",
+        code="key_unknown",
+        status=422,
+    )
+
+
 def client_key_duplicated() -> ClientKeyError:
     """Return the error for a request with more than one client key."""
     return ClientKeyError(

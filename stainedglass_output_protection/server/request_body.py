@@ -7,6 +7,7 @@ The client key may be a member of it, which is taken out: some routers drop head
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PARSER_ERRORS = (ValueError, RecursionError)
 
 
+_NULL = msgspec.Raw(b"null")
 _UPLOADS = (b"multipart/", b"audio/", b"application/octet-stream")
 
 
@@ -27,6 +29,13 @@ class Pairs(list[tuple[str, Any]]):
     """A JSON object with its members in order, repeated ones included."""
 
     __slots__ = ()
+
+
+class Upload(NamedTuple):
+    """The beginning of an upload, and whether there is more of it to receive."""
+
+    body: bytes
+    has_more: bool
 
 
 class Taken(NamedTuple):
@@ -57,10 +66,25 @@ async def read_body(receive: Receive) -> bytes | None:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def replaying(body: bytes, receive: Receive) -> Receive:
+async def read_upload(receive: Receive, limit: int) -> Upload | None:
+    """Return a body up to ``limit`` bytes; None if the client went away before that."""
+    parts: list[bytes] = []
+    size = 0
+    has_more = True
+    while has_more and size <= limit:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        has_more = message.get("more_body", False)
+    return Upload(b"".join(parts), has_more)
+
+
+def replaying(body: bytes, receive: Receive, *, has_more: bool = False) -> Receive:
     """Return a ``receive`` that gives ``body`` first and then what still comes."""
     waiting: list[Message] = [
-        {"type": "http.request", "body": body, "more_body": False}
+        {"type": "http.request", "body": body, "more_body": has_more}
     ]
 
     async def receive_again() -> Message:
@@ -104,14 +128,38 @@ def take_member(body: bytes, name: str) -> Taken:
     return Taken(rest, values[0] if isinstance(values[0], str) else "")
 
 
+def with_members(
+    body: bytes, *, defaults: dict[str, str], forced: dict[str, str]
+) -> bytes:
+    """Return a JSON object with members added; any other body stays as it is.
+
+    ``defaults`` are added where the object has no such member, or null.
+    """
+
+    def add(members: dict[str, Any]) -> None:
+        for name, value in defaults.items():
+            if members.get(name) in (None, _NULL):
+                members[name] = value
+        members.update(forced)
+
+    try:
+        return _changed(body, add)
+    except (*_PARSER_ERRORS, AttributeError):
+        return body  # The application refuses it.
+
+
 def _without(body: bytes, name: str) -> bytes:
     """Return the object without a member; the others keep their bytes."""
+    return _changed(body, lambda members: members.pop(name, None))
+
+
+def _changed(body: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
     try:
-        members = _members.decode(body)
+        members: dict[str, Any] = _members.decode(body)
     except JSON_ERRORS:
         # The application's parser takes more than JSON: NaN, other encodings.
         parsed = json.loads(body)
-        del parsed[name]
+        change(parsed)
         return json.dumps(parsed).encode("utf-8")
-    members.pop(name, None)
+    change(members)
     return msgspec.json.encode(members)

@@ -6,31 +6,35 @@ what later protects requests belongs in that place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.types import Message, Receive, Send
 
 from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.protocol.routes import Route
-from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.protected_response import ProtectedResponse
 from stainedglass_output_protection.server.refusals import (
     keys_unavailable,
     refusal,
 )
+from stainedglass_output_protection.server.response_keys import ResponseKeys
+
+_FIRST_FAILURE = 500
 
 
 class Responder:
-    """Protects what one application call sends, for one client key.
+    """Protects what one application call sends.
 
+    ``keys`` is called when an answer begins, ``on_failure`` when that is a 5xx.
     ``has_sent`` tells whether any of the response is on its way.
     """
 
     __slots__ = (
-        "_client_public_key",
         "_has_begun",
         "_is_gone",
+        "_keys",
+        "_on_failure",
         "_receive",
-        "_ring",
         "_route",
         "_send",
         "_server_key_header",
@@ -42,16 +46,16 @@ class Responder:
     def __init__(
         self,
         *,
-        ring: KeyRing,
-        client_public_key: bytes,
+        keys: Callable[[], ResponseKeys],
         route: Route,
         wants_opaque: bool,
         server_key_header: str,
         receive: Receive,
         send: Send,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self._ring = ring
-        self._client_public_key = client_public_key
+        self._keys = keys
+        self._on_failure = on_failure
         self._route = route
         self._wants_opaque = wants_opaque
         self._server_key_header = server_key_header
@@ -106,16 +110,17 @@ class Responder:
         if self._has_begun or self._is_gone:
             return
         self._has_begun = True
+        if message["status"] >= _FIRST_FAILURE:
+            self._on_failure()
         try:
-            epoch_key = self._ring.current(unix_ms())
+            keys = self._keys()
         except KeysUnavailableError:
             status, headers, body = refusal(keys_unavailable(), self._route.carrier)
             await self._send_start(status, headers)
             await self._send_last(body)
             return
         response = ProtectedResponse(
-            epoch_key=epoch_key,
-            client_public_key=self._client_public_key,
+            keys=keys,
             route=self._route,
             server_key_header=self._server_key_header,
             status=message["status"],

@@ -12,9 +12,8 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from stainedglass_output_protection.protocol.routes import Route
-from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.protected_response import ProtectedResponse
+from stainedglass_output_protection.server.response_keys import ResponseKeys
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +21,7 @@ logger = logging.getLogger(__name__)
 async def protect_response(
     response: Response,
     *,
-    ring: KeyRing,
-    client_public_key: bytes,
+    keys: ResponseKeys,
     route: Route,
     wants_opaque: bool = False,
     server_key_header: str,
@@ -31,12 +29,10 @@ async def protect_response(
     """Return the protected form of ``response``; its background task runs as before.
 
     Raises:
-        KeysUnavailableError: the ring has no usable key.
         UsageError: the body is compressed already.
     """
     protected = ProtectedResponse(
-        epoch_key=ring.current(unix_ms()),
-        client_public_key=client_public_key,
+        keys=keys,
         route=route,
         server_key_header=server_key_header,
         status=response.status_code,
