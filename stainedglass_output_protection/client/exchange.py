@@ -6,10 +6,9 @@ sync and async and for every HTTP library.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stainedglass_output_protection.client.bodies import (
     Body,
@@ -17,12 +16,12 @@ from stainedglass_output_protection.client.bodies import (
     StreamBody,
     UnaryBody,
 )
+from stainedglass_output_protection.client.request import Request
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.client.verdict import MARK_HEADER, Mark, Verdict
 from stainedglass_output_protection.errors import (
     RedirectRefusedError,
     UnprotectedResponseError,
-    UsageError,
 )
 from stainedglass_output_protection.protocol.constants import (
     CONTAINER_FIELDS,
@@ -32,11 +31,8 @@ from stainedglass_output_protection.protocol.constants import (
 from stainedglass_output_protection.protocol.head import Parameters
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from stainedglass_output_protection.protocol.opener import Opener
-from stainedglass_output_protection.protocol.routes import is_clear_url
 from stainedglass_output_protection.protocol.statement import Statement
-from stainedglass_output_protection.protocol.trust import StatementPolicy
 
-Origin = tuple[str, str, "int | None"]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 _EVENT_STREAM = "text/event-stream"
@@ -57,13 +53,28 @@ class Report:
     verdict: Verdict
 
 
-class Exchange:
-    """Holds the key pair of one attempt; made by ``Protection.begin``, used once.
+class Outgoing(NamedTuple):
+    """What is sent in place of the caller's request.
 
-    The driver sends ``request_headers`` over the caller's own; if ``is_clear`` it
-    passes the response on. Otherwise it asks ``receive`` for the body, pushes all
-    bytes into that until the first payload is there, and only then asks ``report``.
+    ``headers`` go over the caller's own, ``dropped`` ones are left out, and a ``body``
+    of None leaves the caller's.
     """
+
+    headers: Mapping[str, str] = {}
+    dropped: Sequence[str] = ()
+    body: bytes | None = None
+
+
+class Exchange:
+    """One attempt of one request in profile ``output``; made by ``Protection.begin``.
+
+    The driver sends ``outgoing``; if ``is_clear`` it passes the response on. Otherwise
+    it asks ``receive`` for the body, pushes all bytes into that until the first payload
+    is there, and only then asks ``report``.
+    """
+
+    # Where to ask for a key document before ``outgoing``; None if it is not needed.
+    document_path: str | None = None
 
     def __init__(
         self,
@@ -73,26 +84,44 @@ class Exchange:
         accept: Callable[[Statement], None],
     ) -> None:
         self.is_clear = is_clear
-        self.request_headers: Mapping[str, str] = {}
         self._settings = settings
+        self._accept = accept
+        self._opener: Opener | None = None
         if not is_clear:
             self._key_pair = ClientKeyPair.generate()
-            self._accept = accept
-            self._opener: Opener | None = None
-            headers = {
-                settings.client_key_header: self._key_pair.header_value,
-                "accept-encoding": "identity",
-            }
-            if settings.asks_opaque:
-                headers["accept"] = OPAQUE_MEDIA_TYPE
-            self.request_headers = headers
+
+    def outgoing(self, request: Request) -> Outgoing:
+        """Return what to send in place of ``request``."""
+        if self.is_clear:
+            return Outgoing()
+        headers = {
+            self._settings.client_key_header: self._key_pair.header_value,
+            "accept-encoding": "identity",
+        }
+        if self._settings.asks_opaque:
+            headers["accept"] = OPAQUE_MEDIA_TYPE
+        body = None
+        if not request.has_digest:
+            body = self.request_body(request.content_type, request.body)
+        return Outgoing(headers, (), body)
+
+    def take_document(self, status: int, body: bytes) -> None:
+        """Take the answer to the request for a key document."""
+
+    def may_learn(self, status: int) -> bool:
+        """Tell whether the body of an answer with this status goes to ``learn``."""
+        return False
+
+    def learn(self, body: bytes) -> bool:
+        """Tell whether an error's body is a reason to send once more."""
+        return False
 
     def request_body(self, content_type: str, body: bytes) -> bytes | None:
         """Return the body with the client key as a member, or None to leave it.
 
         For what lies on the way and drops headers.
         """
-        if self.is_clear or _media_type(content_type) != "application/json":
+        if _media_type(content_type) != "application/json":
             return None
         name = self._settings.client_key_member
         start = body.lstrip(_JSON_SPACE)
@@ -121,16 +150,19 @@ class Exchange:
         is_opaque = media_type == OPAQUE_MEDIA_TYPE
         wanted = is_opaque or self._settings.asks_opaque
         container = CONTAINER_OPAQUE if wanted else CONTAINER_FIELDS
-        opener = Opener(
-            self._key_pair,
-            accept=self._accept,
-            parameters=Parameters(container=container),
-        )
+        opener = self._opener_for(container)
         self._opener = opener
         if is_opaque:
             return OpaqueBody(opener)
         body_type = StreamBody if media_type == _EVENT_STREAM else UnaryBody
         return body_type(opener, is_error=status >= 400)
+
+    def _opener_for(self, container: int) -> Opener:
+        return Opener(
+            self._key_pair,
+            accept=self._accept,
+            parameters=Parameters(container=container),
+        )
 
     def report(self, status: int, headers: RawHeaders) -> Report:
         """Return what to show in place of the outer ``status`` and ``headers``."""
@@ -151,59 +183,6 @@ class Exchange:
                 shown.append((b"content-type", content_type))
         shown.append((_MARK_HEADER_BYTES, verdict.mark.value.encode("ascii")))
         return Report(status, shown, verdict)
-
-
-class Protection:
-    """What all transports of one client share: settings, trust and origin.
-
-    Safe to share by threads. ``clock`` returns Unix seconds.
-    """
-
-    def __init__(
-        self,
-        settings: ClientSettings | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings or ClientSettings()
-        self._policy = StatementPolicy(self._settings.pins)
-        self._clock = clock
-        self._origin: Origin | None = None
-        self._lock = threading.Lock()
-
-    @classmethod
-    def load(
-        cls, identity: str | Iterable[str] | None = None, *, asks_opaque: bool = False
-    ) -> Protection:
-        """Return one with the environment's settings, ``identity`` going first.
-
-        Raises:
-            ConfigurationError: a setting is wrong.
-        """
-        return cls(ClientSettings.load(identity, asks_opaque=asks_opaque))
-
-    def begin(self, method: str, origin: Origin, path: str) -> Exchange:
-        """Return the exchange for one attempt, with a key pair of its own.
-
-        Raises:
-            UsageError: the request is for another origin than the first one was.
-        """
-        with self._lock:
-            if self._origin is None:
-                self._origin = origin
-        if origin != self._origin:
-            raise UsageError(
-                "A protected client serves one origin only, that of its first "
-                "request. Make another client for another server."
-            )
-        return Exchange(
-            is_clear=is_clear_url(method, path),
-            settings=self._settings,
-            accept=self._accept,
-        )
-
-    def _accept(self, statement: Statement) -> None:
-        self._policy.accept(statement, now_ms=int(self._clock() * 1000))
 
 
 def _media_type(content_type: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from stainedglass_output_protection.client.exchange import Protection
+from stainedglass_output_protection.client.evidence import EvidenceVerifier
+from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.errors import UsageError
 
 _LIBRARIES = ("httpx2", "httpx")
@@ -17,35 +19,77 @@ _FIRST_SDK_THAT_SHOWS_ERRORS = 3
 def protected_client(
     *,
     identity: str | Iterable[str] | None = None,
+    profile: str | None = None,
     opaque: bool = False,
+    trust_on_first_use: bool | None = None,
+    suite: str | None = None,
+    owner_file: str | Path | None = None,
+    expose: Iterable[str] = (),
+    seal_authorization: bool | None = None,
+    verify_evidence: EvidenceVerifier | None = None,
     **client_kwargs: Any,
 ) -> Any:
-    """Return a sync HTTP client that opens protected answers.
+    """Return a sync HTTP client that seals requests and opens protected answers.
 
     Give it to the SDK: ``OpenAI(base_url=..., http_client=protected_client())``, and
     use it for that one server only. It is an ``httpx2.Client`` or ``httpx.Client``,
     whichever the installed ``openai`` is built on, with the SDK's timeouts and limits,
-    and takes the arguments of that. ``identity`` is the server's fingerprint, or a set
-    of them; the default is the environment's ``SG_SERVER_IDENTITY``, else no pin.
-    ``opaque`` asks for the smallest answers, in which gateways can read nothing.
+    and takes the arguments of that.
+
+    ``identity`` is the server's fingerprint, or a set of them; the default is the
+    environment's ``SG_SERVER_IDENTITY``. ``profile`` is ``sealed`` (the default) or
+    ``output``. ``opaque`` asks for the smallest answers, in which gateways can read
+    nothing. ``trust_on_first_use`` accepts the identity that answers first, and
+    remembers it. ``suite`` is ``mlkem768-x25519`` (the default) or ``x25519``.
+    ``owner_file`` holds the secret that cached prompts and stored responses belong to;
+    it is made if it is missing, and without one each client has its own. ``expose``
+    names top-level members of the body that routers may read. ``seal_authorization`` sends the API key inside. ``verify_evidence`` is
+    given a server's attestation evidence and the report data that it must name.
 
     Raises:
         ImportError: no HTTP library is installed.
-        ConfigurationError: the identity is not a fingerprint.
+        ConfigurationError: a choice is wrong, or profile ``sealed`` has no identity.
         UsageError: an argument is not possible with protection.
     """
-    protection = Protection.load(identity, asks_opaque=opaque)
+    protection = Protection.load(
+        identity,
+        profile=profile,
+        asks_opaque=opaque,
+        trust_on_first_use=trust_on_first_use,
+        suite=suite,
+        owner_file=owner_file,
+        expose=expose,
+        seal_authorization=seal_authorization,
+        verify_evidence=verify_evidence,
+    )
     return _make(_find_sdk(is_async=False), protection, client_kwargs)
 
 
 def protected_async_client(
     *,
     identity: str | Iterable[str] | None = None,
+    profile: str | None = None,
     opaque: bool = False,
+    trust_on_first_use: bool | None = None,
+    suite: str | None = None,
+    owner_file: str | Path | None = None,
+    expose: Iterable[str] = (),
+    seal_authorization: bool | None = None,
+    verify_evidence: EvidenceVerifier | None = None,
     **client_kwargs: Any,
 ) -> Any:
     """Return an async HTTP client, for ``AsyncOpenAI``; else ``protected_client``."""
-    protection = Protection.load(identity, asks_opaque=opaque)
+    protection = Protection.load(
+        identity,
+        profile=profile,
+        asks_opaque=opaque,
+        trust_on_first_use=trust_on_first_use,
+        suite=suite,
+        owner_file=owner_file,
+        expose=expose,
+        seal_authorization=seal_authorization,
+        verify_evidence=verify_evidence,
+    )
     return _make(_find_sdk(is_async=True), protection, client_kwargs)
 
 

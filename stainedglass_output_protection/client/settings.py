@@ -5,17 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from stainedglass_output_protection.client.evidence import EvidenceVerifier
+from stainedglass_output_protection.client.known_servers import known_servers_path
+from stainedglass_output_protection.client.owner import OWNER_FILE_VARIABLE
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.constants import (
     DEFAULT_CLIENT_KEY_HEADER,
     DEFAULT_CLIENT_KEY_MEMBER,
+    PROFILE_OUTPUT,
+    PROFILE_SEALED,
+    SUITE_MLKEM768_X25519,
 )
 from stainedglass_output_protection.protocol.identity import parse_pins
+from stainedglass_output_protection.protocol.suites import SUITE_NAMES
 
 IDENTITY_VARIABLE = "SG_SERVER_IDENTITY"
 CLIENT_KEY_HEADER_VARIABLE = "SG_CLIENT_PUBLIC_KEY_HEADER_NAME"
 CLIENT_KEY_MEMBER_VARIABLE = "SG_CLIENT_KEY_MEMBER_NAME"
+PROFILE_VARIABLE = "SG_CLIENT_PROFILE"
+SUITE_VARIABLE = "SG_REQUEST_SUITE"
+FIRST_USE_VARIABLE = "SG_TRUST_ON_FIRST_USE"
+KNOWN_SERVERS_VARIABLE = "SG_KNOWN_SERVERS_FILE"
+SEAL_AUTHORIZATION_VARIABLE = "SG_SEAL_AUTHORIZATION"
+
+_PROFILES = {"sealed": PROFILE_SEALED, "output": PROFILE_OUTPUT}
+_DEFAULT_PROFILE = "sealed"
+_DEFAULT_SUITE = "mlkem768-x25519"
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
 @dataclass(frozen=True)
@@ -24,41 +43,109 @@ class ClientSettings:
 
     ``pins`` are the fingerprints it accepts (None: no pin); the names are those of the
     header and of the body's member that carry the client key; ``asks_opaque`` asks for
-    answers in container ``opaque``.
+    answers in container ``opaque``. The rest is of profile ``sealed``: ``exposed`` are
+    names of top-level members of a body that are shown outside too.
     """
 
     pins: frozenset[str] | None = None
     client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
     client_key_member: str = DEFAULT_CLIENT_KEY_MEMBER
     asks_opaque: bool = False
+    profile: int = PROFILE_OUTPUT
+    suite: int = SUITE_MLKEM768_X25519
+    trusts_first_use: bool = False
+    known_servers: Path | None = None
+    owner_file: Path | None = None
+    exposed: frozenset[str] = frozenset()
+    seals_authorization: bool = False
+    verify_evidence: EvidenceVerifier | None = None
 
     @classmethod
     def load(
         cls,
         identity: str | Iterable[str] | None = None,
         *,
+        profile: str | None = None,
         asks_opaque: bool = False,
+        suite: str | None = None,
+        trust_on_first_use: bool | None = None,
+        owner_file: str | Path | None = None,
+        expose: Iterable[str] = (),
+        seal_authorization: bool | None = None,
+        verify_evidence: EvidenceVerifier | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> ClientSettings:
-        """Return the settings; an ``identity`` given here wins over the environment.
+        """Return the settings; what is given here wins over the environment.
 
         Raises:
-            ConfigurationError: a pinned identity is not a fingerprint, or the set of
-                them is empty.
+            ConfigurationError: a value is not one of those that are possible.
         """
         variables = os.environ if environment is None else environment
-        if identity is None:
-            identity = variables.get(IDENTITY_VARIABLE)
-            if identity is not None and not identity.strip():
-                raise ConfigurationError(
-                    f"{IDENTITY_VARIABLE} is set but empty, which would pin nothing. "
-                    "Set it to the server's fingerprint, or unset it."
-                )
+        owner = owner_file or variables.get(OWNER_FILE_VARIABLE, "").strip()
+        known = variables.get(KNOWN_SERVERS_VARIABLE, "").strip()
         header = variables.get(CLIENT_KEY_HEADER_VARIABLE, "").strip().lower()
         member = variables.get(CLIENT_KEY_MEMBER_VARIABLE, "").strip()
         return cls(
-            pins=None if identity is None else parse_pins(identity),
+            pins=_pins(identity, variables),
             client_key_header=header or DEFAULT_CLIENT_KEY_HEADER,
             client_key_member=member or DEFAULT_CLIENT_KEY_MEMBER,
             asks_opaque=asks_opaque,
+            profile=_chosen(
+                profile, variables, PROFILE_VARIABLE, _PROFILES, _DEFAULT_PROFILE
+            ),
+            suite=_chosen(
+                suite, variables, SUITE_VARIABLE, SUITE_NAMES, _DEFAULT_SUITE
+            ),
+            trusts_first_use=_flag(trust_on_first_use, variables, FIRST_USE_VARIABLE),
+            known_servers=Path(known) if known else known_servers_path(variables),
+            owner_file=Path(owner) if owner else None,
+            exposed=_names(expose),
+            seals_authorization=_flag(
+                seal_authorization, variables, SEAL_AUTHORIZATION_VARIABLE
+            ),
+            verify_evidence=verify_evidence,
         )
+
+
+def _pins(
+    identity: str | Iterable[str] | None, variables: Mapping[str, str]
+) -> frozenset[str] | None:
+    if identity is None:
+        identity = variables.get(IDENTITY_VARIABLE)
+        if identity is not None and not identity.strip():
+            raise ConfigurationError(
+                f"{IDENTITY_VARIABLE} is set but empty, which would pin nothing. "
+                "Set it to the server's fingerprint, or unset it."
+            )
+    return None if identity is None else parse_pins(identity)
+
+
+def _chosen(
+    given: str | None,
+    variables: Mapping[str, str],
+    variable: str,
+    values: Mapping[str, Any],
+    default: str,
+) -> Any:
+    name = given if given is not None else variables.get(variable, "").strip()
+    name = name or default
+    if name not in values:
+        raise ConfigurationError(
+            f"{variable}, or the argument for it, must be one of {', '.join(values)}."
+        )
+    return values[name]
+
+
+def _flag(given: bool | None, variables: Mapping[str, str], variable: str) -> bool:
+    if given is not None:
+        return given
+    chosen: bool = _chosen(None, variables, variable, _FLAGS, "0")
+    return chosen
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    if isinstance(names, str):
+        raise ConfigurationError(
+            "expose takes a list of names of members, such as ['session_params']."
+        )
+    return frozenset(names)

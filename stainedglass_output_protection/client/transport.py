@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from stainedglass_output_protection.client.bodies import HeldBytes
 from stainedglass_output_protection.client.deferral import (
     is_read_by_send,
     is_sdk_request,
 )
-from stainedglass_output_protection.client.exchange import Exchange, Protection
+from stainedglass_output_protection.client.exchange import Exchange
+from stainedglass_output_protection.client.protection import Protection
+from stainedglass_output_protection.client.request import Request
 from stainedglass_output_protection.client.streams import (
     AsyncOpenedStream,
     OpenedStream,
@@ -34,6 +37,10 @@ _OVER_THE_BODY = (
     "signature",
     "x-amz-content-sha256",
 )
+# What brings a key document. An error that may hold one may hold other things, too.
+_MAX_DOCUMENT_BODY = 1024 * 1024
+# They describe a body that was read, and decoded.
+_OF_THE_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 class Library(NamedTuple):
@@ -71,30 +78,49 @@ class _Driver:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._inner!r})"
 
-    def _begin(self, request: Any) -> tuple[Exchange, Any]:
-        """Return the exchange, and a copy of the request that carries its headers."""
-        url = request.url
-        exchange = self._protection.begin(
-            request.method, (url.scheme, url.host, url.port), _raw_path(url)
+    def _begin(self, request: Any) -> tuple[Exchange, Request]:
+        asked = _asked(request)
+        return self._protection.begin(asked), asked
+
+    def _document_request(self, request: Any, path: str) -> Any:
+        """Return the request for a key document, which has nothing of the caller's."""
+        return self._library.request(
+            method="GET",
+            url=request.url.copy_with(raw_path=path.encode("ascii", "replace")),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+            extensions=request.extensions,
         )
-        body = None
-        if not any(name in request.headers for name in _OVER_THE_BODY):
-            body = exchange.request_body(
-                request.headers.get("content-type", ""), _body_in_memory(request)
-            )
+
+    def _sent(self, exchange: Exchange, asked: Request, request: Any) -> Any:
+        """Return a copy of the request as the exchange has it."""
+        outgoing = exchange.outgoing(asked)
+        body = outgoing.body
         sent = self._library.request(
             method=request.method,
-            url=url,
+            url=request.url,
             headers=request.headers,
             extensions=request.extensions,
             **({"stream": request.stream} if body is None else {"content": body}),
         )
+        for name in outgoing.dropped:
+            sent.headers.pop(name, None)
         if body is not None:
             sent.headers.pop("transfer-encoding", None)
-            sent.headers["content-length"] = str(len(body))
-        for name, value in exchange.request_headers.items():
+            if body or "content-length" in request.headers:
+                sent.headers["content-length"] = str(len(body))
+        for name, value in outgoing.headers.items():
             sent.headers[name] = value
-        return exchange, sent
+        return sent
+
+    def _again(self, inner_response: Any, content: bytes) -> Any:
+        """Return a response whose body was read, to be read once more."""
+        headers = inner_response.headers.raw
+        return self._library.response(
+            inner_response.status_code,
+            headers=[item for item in headers if item[0].lower() not in _OF_THE_BODY],
+            content=content,
+            extensions=inner_response.extensions,
+        )
 
     def _pass_on(self, inner_response: Any) -> Any:
         """Return the answer of a clear route, with the mark that says so."""
@@ -141,8 +167,24 @@ class SyncDriver(_Driver):
             return self._deferred(error, request)
 
     def _handle(self, request: Any) -> Any:
-        exchange, sent = self._begin(request)
-        inner_response = self._inner.handle_request(sent)
+        if self._protection.reads_bodies:
+            request.read()
+        exchange, asked = self._begin(request)
+        if exchange.document_path is not None:
+            wanted = self._document_request(request, exchange.document_path)
+            answer = self._inner.handle_request(wanted)
+            content = _read(answer, HeldBytes(_MAX_DOCUMENT_BODY))
+            exchange.take_document(answer.status_code, content)
+        inner_response = self._inner.handle_request(
+            self._sent(exchange, asked, request)
+        )
+        while exchange.may_learn(inner_response.status_code):
+            content = _read(inner_response, HeldBytes())
+            if exchange.learn(content):
+                sent = self._sent(exchange, asked, request)
+                inner_response = self._inner.handle_request(sent)
+            else:
+                inner_response = self._again(inner_response, content)
         if exchange.is_clear:
             return self._pass_on(inner_response)
         try:
@@ -183,8 +225,24 @@ class AsyncDriver(_Driver):
             return self._deferred(error, request)
 
     async def _handle(self, request: Any) -> Any:
-        exchange, sent = self._begin(request)
-        inner_response = await self._inner.handle_async_request(sent)
+        if self._protection.reads_bodies:
+            await request.aread()
+        exchange, asked = self._begin(request)
+        if exchange.document_path is not None:
+            wanted = self._document_request(request, exchange.document_path)
+            answer = await self._inner.handle_async_request(wanted)
+            content = await _read_async(answer, HeldBytes(_MAX_DOCUMENT_BODY))
+            exchange.take_document(answer.status_code, content)
+        inner_response = await self._inner.handle_async_request(
+            self._sent(exchange, asked, request)
+        )
+        while exchange.may_learn(inner_response.status_code):
+            content = await _read_async(inner_response, HeldBytes())
+            if exchange.learn(content):
+                sent = self._sent(exchange, asked, request)
+                inner_response = await self._inner.handle_async_request(sent)
+            else:
+                inner_response = self._again(inner_response, content)
         if exchange.is_clear:
             return self._pass_on(inner_response)
         try:
@@ -217,5 +275,37 @@ def _body_in_memory(request: Any) -> bytes:
         return b""
 
 
-def _raw_path(url: Any) -> str:
-    return bytes(url.raw_path).partition(b"?")[0].decode("ascii", "replace")
+def _asked(request: Any) -> Request:
+    url = request.url
+    raw_path, _, query = bytes(url.raw_path).partition(b"?")
+    headers = request.headers
+    return Request(
+        method=request.method,
+        origin=(url.scheme, url.host, url.port),
+        raw_path=raw_path.decode("ascii", "replace"),
+        path=url.path,
+        query=query.decode("ascii", "replace"),
+        content_type=headers.get("content-type", ""),
+        authorization=headers.get("authorization", ""),
+        body=_body_in_memory(request),
+        has_digest=any(name in headers for name in _OVER_THE_BODY),
+    )
+
+
+def _read(response: Any, held: HeldBytes) -> bytes:
+    """Return a response's body, as much as ``held`` takes, and close the response."""
+    try:
+        for chunk in response.iter_bytes():
+            held.add(chunk)
+    finally:
+        response.close()
+    return held.take()
+
+
+async def _read_async(response: Any, held: HeldBytes) -> bytes:
+    try:
+        async for chunk in response.aiter_bytes():
+            held.add(chunk)
+    finally:
+        await response.aclose()
+    return held.take()
