@@ -22,6 +22,7 @@ from stainedglass_output_protection.server.middleware import (
 )
 from stainedglass_output_protection.server.offer import wants_opaque
 from stainedglass_output_protection.server.refusals import route_not_protected
+from stainedglass_output_protection.server.response_keys import output_keys
 from stainedglass_output_protection.server.starlette_response import protect_response
 from stainedglass_output_protection.server.stored_responses import makes_responses
 from stainedglass_output_protection.vllm.registry import (
@@ -62,8 +63,7 @@ async def dispatch_protected(
     try:
         response = await protect_response(
             await call_next(request),
-            ring=ring,
-            client_public_key=client_public_key,
+            keys=output_keys(ring.current(unix_ms()), client_public_key),
             route=route,
             wants_opaque=wants_opaque(request.scope),
             server_key_header=server_key_header,

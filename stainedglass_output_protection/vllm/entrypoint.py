@@ -12,15 +12,23 @@ from collections.abc import Sequence
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.server.epoch_table import Table
 from stainedglass_output_protection.vllm.environment import (
+    hand_epoch_table_to_children,
     hand_identity_to_children,
+    hand_replay_store_to_children,
     mark_for_children,
 )
+from stainedglass_output_protection.vllm.evidence import load_evidence_provider
 from stainedglass_output_protection.vllm.identity import (
     read_identity_file,
     write_identity_file,
 )
 from stainedglass_output_protection.vllm.options import refuse_early
+from stainedglass_output_protection.vllm.private_files import (
+    make_private_file,
+    make_private_folder,
+)
 from stainedglass_output_protection.vllm.report import report_settings, report_version
 from stainedglass_output_protection.vllm.settings import Settings, load_settings
 from stainedglass_output_protection.vllm.subcommands import refusal_of
@@ -32,8 +40,14 @@ Runs vLLM's OpenAI-compatible server with answers sealed to the client's key. It
 every option that `vllm serve` takes; the settings of the protection are variables:
 
   SG_IDENTITY_KEY_FILE              PEM file with the server's Ed25519 identity key;
-                                    without one an identity is made for each run
+                                    without one an identity is made for each run;
+                                    see `sg-vllm keys generate --identity FILE`
   SG_KEY_REFRESH_TIME_S             seconds between new epoch keys (3600)
+  SG_KEY_OVERLAP_EPOCHS             for how many more of these a key opens (1)
+  SG_FLEET_SECRET_FILE              file from which all replicas make the same epoch
+                                    keys; see `sg-vllm keys generate --fleet FILE`
+  SG_EVIDENCE_PROVIDER              package.module:function, which returns attestation
+                                    evidence for each epoch (none)
   SG_CLIENT_PUBLIC_KEY_HEADER_NAME  request header (x-client-public-key)
   SG_SERVER_PUBLIC_KEY_HEADER_NAME  response header (x-server-public-key)
   SG_CLIENT_KEY_MEMBER_NAME         member of a JSON request (sg_client_public_key)
@@ -76,7 +90,9 @@ def _serve(arguments: list[str]) -> None:
     refuse_early(arguments, settings.allow_leaks)
     if not _has_vllm():
         raise ConfigurationError(_INSTALL_VLLM)
+    load_evidence_provider(settings.evidence_provider)
     mark_for_children()
+    _hand_down_shared_files(settings)
     identity = _prepare_identity(settings)
 
     from stainedglass_output_protection.vllm import _seams
@@ -98,6 +114,15 @@ def _prepare_identity(settings: Settings) -> IdentityKey:
     identity = IdentityKey.generate()
     hand_identity_to_children(write_identity_file(identity))
     return identity
+
+
+def _hand_down_shared_files(settings: Settings) -> None:
+    """Make what the processes of this server share; all of it goes with this one."""
+    in_fleet = settings.fleet_secret_file is not None
+    hand_epoch_table_to_children(
+        None if in_fleet else make_private_file("epochs", Table().encode())
+    )
+    hand_replay_store_to_children(make_private_folder() / "replay")
 
 
 def _has_vllm() -> bool:

@@ -5,21 +5,20 @@ Specification: ``protocol.md#identity``. The key itself is in ``protocol.identit
 
 from __future__ import annotations
 
-import atexit
-import errno
 import functools
-import os
-import shutil
-import stat
-import tempfile
 from pathlib import Path
+from typing import Final
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
+from stainedglass_output_protection.vllm.private_files import (
+    SharedFileError,
+    make_private_file,
+    read_private_file,
+)
 
-_MAKE_ONE = "Make one: openssl genpkey -algorithm ed25519 -out FILE && chmod 600 FILE"
-_MAX_FILE_SIZE = 16 * 1024
+MAKE_IDENTITY: Final = "Make one: sg-vllm keys generate --identity FILE"
 # How the PKCS #8 form of an Ed25519 key begins, with and without its armour.
 _PASTED_KEY = ("PRIVATE KEY", "MC4CAQ")
 
@@ -37,37 +36,20 @@ def read_identity_file(path: Path) -> IdentityKey:
             "that holds the key."
         )
     try:
-        return IdentityKey.from_pem(_read_private(path))
+        return IdentityKey.from_pem(read_private_file(path))
     except OSError as error:
         reason = f"cannot be read ({error.strerror}). Check the path, or the mount. "
-        reason += _MAKE_ONE
-    except _SharedFileError as error:
+        reason += MAKE_IDENTITY
+    except SharedFileError as error:
         reason = str(error)
     except ConfigurationError as error:
-        reason = f"is refused: {str(error).rstrip('.')}. {_MAKE_ONE}"
+        reason = f"is refused: {str(error).rstrip('.')}. {MAKE_IDENTITY}"
     raise ConfigurationError(f"{IDENTITY_VARIABLE}: the file {path} {reason}")
 
 
 def write_identity_file(identity: IdentityKey) -> Path:
-    """Write ``identity`` where only this user can read it, until this process ends.
-
-    On Linux that is a file in memory that goes with the process however it ends.
-    """
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("sg-vllm-identity")
-        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        os.fchmod(descriptor, 0o600)
-        os.write(descriptor, identity.to_pem())
-        if path.exists():
-            return path
-        os.close(descriptor)
-    folder = Path(tempfile.mkdtemp(prefix="sg-vllm-"))
-    atexit.register(_remove, folder, os.getpid())
-    path = folder / "identity.pem"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(identity.to_pem())
-    return path
+    """Write ``identity`` where only this user can read it, until this process ends."""
+    return make_private_file("identity.pem", identity.to_pem())
 
 
 def process_identity(path: Path | None) -> IdentityKey:
@@ -78,42 +60,3 @@ def process_identity(path: Path | None) -> IdentityKey:
 @functools.cache
 def _generated_identity() -> IdentityKey:
     return IdentityKey.generate()
-
-
-class _SharedFileError(Exception):
-    """Others can read the file; the message goes behind its name."""
-
-
-def _read_private(path: Path) -> bytes:
-    # Without waiting for the other end, if it is a pipe.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        _refuse_shared(path, status)
-        return file.read(_MAX_FILE_SIZE)
-
-
-def _refuse_shared(path: Path, status: os.stat_result) -> None:
-    """Refuse a key that others can read.
-
-    A group may read it only if the file is not ours, as with a secret that Kubernetes
-    mounts for root and a group: then the group is the only way to give it to us.
-    """
-    if os.name != "posix":
-        return
-    ours = status.st_uid == os.geteuid()
-    forbidden = 0o077 if ours else 0o037
-    if stat.S_IMODE(status.st_mode) & forbidden:
-        raise _SharedFileError(
-            f"is refused: others may read or change it. Run: chmod 600 {path}"
-        )
-
-
-def _remove(folder: Path, owner: int) -> None:
-    # A forked child inherits this; the folder belongs to the process that made it.
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -26,11 +26,16 @@ from stainedglass_output_protection.server.middleware import (
     Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.vllm.dispatch import dispatch_protected
-from stainedglass_output_protection.vllm.environment import has_responses_store
+from stainedglass_output_protection.vllm.environment import (
+    has_responses_store,
+    replay_store_path,
+)
 from stainedglass_output_protection.vllm.registry import get_shared_registry
 from stainedglass_output_protection.vllm.server_keys import ring_of
 from stainedglass_output_protection.vllm.settings import Settings, load_settings
+from stainedglass_output_protection.vllm.start_barrier import start_mark_ms
 
 if TYPE_CHECKING:
     import fastapi
@@ -67,7 +72,10 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
             inner = BaseHTTPMiddleware(_WholeBody(app), dispatch)
         self._server_key_header = settings.server_public_key_header_name
         self._protection = ProtectionMiddleware(
-            inner, _options(settings), ring_of=ring_of
+            inner,
+            options_of(settings),
+            ring_of=ring_of,
+            replay_store=_replay_store_maker(settings),
         )
 
     @property
@@ -106,7 +114,8 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
             STACK_MIDDLEWARE.reset(token)
 
 
-def _options(settings: Settings) -> Options:
+def options_of(settings: Settings) -> Options:
+    """Return what the protection is told by the operator's settings."""
     return Options(
         client_key_header=settings.client_public_key_header_name,
         client_key_member=settings.client_key_member_name,
@@ -119,7 +128,16 @@ def _options(settings: Settings) -> Options:
         keyless=settings.keyless_requests,
         has_store=has_responses_store(),
         allows_stored="stored-responses" in settings.allow_leaks,
+        requires_sealed=settings.require_sealed_requests,
+        max_sealed_request=settings.max_sealed_request_bytes,
     )
+
+
+def _replay_store_maker(settings: Settings) -> Callable[[], ReplayStore]:
+    # Keys of a fleet outlive this process, and with them what it has seen.
+    has_lasting_keys = settings.fleet_secret_file is not None
+    mark_ms = start_mark_ms() if has_lasting_keys else 0
+    return lambda: ReplayStore(replay_store_path(), mark_ms=mark_ms)
 
 
 class _WholeBody:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from stainedglass_output_protection.errors import ConfigurationError
-from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
+from stainedglass_output_protection.vllm.authorization import add_outermost
+from stainedglass_output_protection.vllm.environment import (
+    FLEET_VARIABLE,
+    IDENTITY_VARIABLE,
+    epoch_table_path,
+)
+from stainedglass_output_protection.vllm.evidence import load_evidence_provider
+from stainedglass_output_protection.vllm.fleet import MAKE_FLEET
 from stainedglass_output_protection.vllm.log import join_vllm_logging
 from stainedglass_output_protection.vllm.middleware import (
     STACK_MIDDLEWARE,
@@ -42,8 +49,11 @@ def protect_app(app: fastapi.FastAPI) -> None:
     """
     join_vllm_logging()
     settings = load_settings()
-    _require_shared_identity(app, settings)
+    _require_shared_keys(app, settings)
+    load_evidence_provider(settings.evidence_provider)
     add_innermost(app)
+    if settings.sealed_authorization:
+        add_outermost(app)
     add_key_lifespan(app, settings.key_refresh_time_s)
     if not hasattr(app, _MARK):
         app.router.lifespan_context = _checked(app.router.lifespan_context)
@@ -109,10 +119,17 @@ def _require_innermost_now() -> None:
         )
 
 
-def _require_shared_identity(app: fastapi.FastAPI, settings: Settings) -> None:
+def _require_shared_keys(app: fastapi.FastAPI, settings: Settings) -> None:
     count = getattr(getattr(app.state, "args", None), "api_server_count", None) or 1
     if count > 1 and settings.identity_key_file is None:
         raise ConfigurationError(
             f"{IDENTITY_VARIABLE} is not set, so each of the {count} API servers would "
             "have another identity. Set it to the same file for all."
+        )
+    if count > 1 and settings.fleet_secret_file is None and not epoch_table_path():
+        raise ConfigurationError(
+            f"{FLEET_VARIABLE} is not set, so each of the {count} API servers would have "
+            "other epoch keys and could not open requests for the others. Set it to the "
+            f"same file for all. {MAKE_FLEET}. Or start with sg-vllm, which shares keys "
+            "by itself."
         )

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.server.policy import KeylessPolicy
-from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
+from stainedglass_output_protection.vllm.environment import (
+    IDENTITY_VARIABLE,
+    variable_of,
+)
+from stainedglass_output_protection.vllm.identity import MAKE_IDENTITY
 from stainedglass_output_protection.vllm.leaks import LEAKS
 from stainedglass_output_protection.vllm.log import join_vllm_logging
 from stainedglass_output_protection.vllm.settings import (
     Settings,
     setting_warnings,
-    variable_of,
 )
 
 TESTED_RELEASES = ("0.32",)
@@ -36,10 +39,9 @@ def report_settings(settings: Settings, identity: IdentityKey) -> None:
         logger.warning("%s", warning)
     if settings.identity_key_file is None:
         logger.warning(
-            "%s is not set: this identity was made for this run and ends with it. "
-            "Make one that stays: openssl genpkey -algorithm ed25519 -out FILE && "
-            "chmod 600 FILE",
+            "%s is not set: this identity was made for this run and ends with it. %s",
             IDENTITY_VARIABLE,
+            MAKE_IDENTITY,
         )
     shown = (
         f"The server's identity is {identity.fingerprint}\n"

@@ -12,10 +12,18 @@ from starlette.types import Scope
 
 from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.epochs import EpochSource, EpochTimes
+from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
 from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.rotation import rotate_periodically
+from stainedglass_output_protection.server.shared_epochs import SharedEpochs
+from stainedglass_output_protection.vllm.environment import epoch_table_path
+from stainedglass_output_protection.vllm.evidence import load_evidence_provider
+from stainedglass_output_protection.vllm.fleet import read_fleet_file
 from stainedglass_output_protection.vllm.identity import process_identity
-from stainedglass_output_protection.vllm.settings import load_settings
+from stainedglass_output_protection.vllm.settings import Settings, load_settings
+from stainedglass_output_protection.vllm.start_barrier import pass_the_mark
 
 if TYPE_CHECKING:
     import fastapi
@@ -36,7 +44,11 @@ def ephemeral_key_lifespan_factory(
     """Return a wrapper that adds epoch keys, renewed in time, to a lifespan.
 
     The first key exists before the wrapped lifespan begins, so before any request.
-    ``refresh_time`` is in seconds.
+    ``refresh_time`` is in seconds; with a fleet's secret, its file says the period.
+
+    The wrapped lifespan raises:
+        ConfigurationError: a setting is bad.
+        KeysUnavailableError: the first key cannot be made.
     """
 
     def wrap(lifespan: Lifespan) -> Lifespan:
@@ -44,9 +56,11 @@ def ephemeral_key_lifespan_factory(
         async def key_lifespan(app: fastapi.FastAPI) -> AsyncIterator[Any]:
             ring = _install_ring(app, refresh_time)
             # From here on only the ring is used: vLLM's lifespan deletes ``app.state``.
-            task = asyncio.create_task(rotate_periodically(ring, refresh_time))
+            task = asyncio.create_task(rotate_periodically(ring))
             try:
                 async with lifespan(app) as state:
+                    if load_settings().fleet_secret_file is not None:
+                        await pass_the_mark()
                     yield state
             finally:
                 task.cancel()
@@ -81,7 +95,7 @@ async def periodic_refresh(app: fastapi.FastAPI, period: float) -> None:
     Makes the first key at once if the app has none.
     """
     ring = getattr(app.state, _STATE_NAME, None) or _install_ring(app, period)
-    await rotate_periodically(ring, period)
+    await rotate_periodically(ring)
 
 
 def add_key_lifespan(app: fastapi.FastAPI, refresh_time: float) -> None:
@@ -114,8 +128,22 @@ def ring_of(scope: Scope) -> KeyRing:
 
 
 def _install_ring(app: fastapi.FastAPI, period: float) -> KeyRing:
-    identity = process_identity(load_settings().identity_key_file)
-    ring = KeyRing(identity, period_ms=max(1, round(period * 1000)))
-    ring.rotate(unix_ms())
+    settings = load_settings()
+    ring = KeyRing(
+        process_identity(settings.identity_key_file),
+        _epoch_source(settings, period),
+        evidence=load_evidence_provider(settings.evidence_provider),
+    )
+    ring.tick(unix_ms())
     setattr(app.state, _STATE_NAME, ring)
     return ring
+
+
+def _epoch_source(settings: Settings, period: float) -> EpochSource:
+    """Return where this process's epochs come from; a fleet's file has its own period."""
+    if settings.fleet_secret_file is not None:
+        fleet = read_fleet_file(settings.fleet_secret_file).fleet
+        return FleetEpochs(fleet, unix_ms())
+    times = EpochTimes(max(1, round(period * 1000)), settings.key_overlap_epochs)
+    shared = epoch_table_path()
+    return OwnEpochs(times) if shared is None else SharedEpochs(shared, times)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import ValidationError, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.constants import (
     DEFAULT_CLIENT_KEY_HEADER,
     DEFAULT_CLIENT_KEY_MEMBER,
     DEFAULT_SERVER_KEY_HEADER,
-    MAX_EPOCH_LIFE_MS,
 )
 from stainedglass_output_protection.protocol.routes import (
     TABLE,
@@ -23,12 +21,23 @@ from stainedglass_output_protection.protocol.routes import (
 )
 from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.vllm.environment import (
-    PREFIX,
     is_set,
     unknown_variable_warnings,
+    variable_of,
 )
-from stainedglass_output_protection.vllm.identity import read_identity_file
+from stainedglass_output_protection.vllm.key_settings import (
+    IN_FLEET_FILE,
+    OVERLAP_RULE,
+    REFRESH_RULE,
+    KeySettings,
+)
 from stainedglass_output_protection.vllm.leaks import LEAKS
+from stainedglass_output_protection.vllm.request_settings import (
+    FLAG_RULE,
+    FLAGS,
+    LIMIT_RULE,
+    RequestSettings,
+)
 
 # RFC 9110, section 5.6.2: what a header name may consist of.
 # They mean something already, to HTTP or to this package's client.
@@ -40,29 +49,16 @@ _RESERVED = re.compile(
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MEMBER = re.compile(r"(sg|x)_[A-Za-z0-9_]{1,60}")
-# A statement lives for two periods (protocol.md#epoch-statement).
-_MAX_REFRESH_S = MAX_EPOCH_LIFE_MS / 2 / 1000
-# Rotation shares its thread with the answers: it must survive a pause of that.
-_MIN_REFRESH_S = 0.1
-_REFRESH_RULE = (
-    f"must be a number of seconds from {_MIN_REFRESH_S:g} to {_MAX_REFRESH_S:g}, "
-    "such as 3600 or 0.5."
-)
-
 
 Names = Annotated[frozenset[str], NoDecode]
 
 
-class Settings(BaseSettings):
+class Settings(RequestSettings, KeySettings):
     """What an operator may set. Made from the environment by ``load_settings``."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     client_public_key_header_name: str = DEFAULT_CLIENT_KEY_HEADER
     server_public_key_header_name: str = DEFAULT_SERVER_KEY_HEADER
     client_key_member_name: str = DEFAULT_CLIENT_KEY_MEMBER
-    key_refresh_time_s: Annotated[float, Field(allow_inf_nan=False)] = 3600.0
-    identity_key_file: Path | None = None
     keyless_requests: KeylessPolicy = KeylessPolicy.REQUIRED
     protected_routes: Names = frozenset()
     clear_routes: Names = frozenset()
@@ -121,27 +117,6 @@ class Settings(BaseSettings):
             )
         return names
 
-    @field_validator("key_refresh_time_s")
-    @classmethod
-    def _check_refresh_time(cls, seconds: float) -> float:
-        if not _MIN_REFRESH_S <= seconds <= _MAX_REFRESH_S:
-            raise ValueError(_REFRESH_RULE)
-        return seconds
-
-    @field_validator("identity_key_file", mode="before")
-    @classmethod
-    def _check_not_empty(cls, value: object) -> object:
-        if value == "":
-            raise ValueError("is set but empty: unset it, or set it to a path.")
-        return value
-
-    @field_validator("identity_key_file")
-    @classmethod
-    def _check_identity_file(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            read_identity_file(path)
-        return path
-
     @model_validator(mode="after")
     def _check_route_lists(self) -> Settings:
         protected, clear = map(variable_of, ("protected_routes", "clear_routes"))
@@ -185,9 +160,14 @@ class Settings(BaseSettings):
                 shown = ",".join(sorted(value)) or "none"
             if isinstance(value, KeylessPolicy):
                 shown = value.value
+            if isinstance(value, bool):
+                shown = str(value).lower()
             if isinstance(value, float):
                 shown = f"{value:g}"
-            lines.append(f"{variable_of(field)}={shown} ({self._source_of(field)})")
+            source = self._source_of(field)
+            if self.fleet_secret_file is not None and field in IN_FLEET_FILE:
+                shown, source = "see", "the fleet's file"
+            lines.append(f"{variable_of(field)}={shown} ({source})")
         return "\n".join(lines)
 
     def _source_of(self, field: str) -> str:
@@ -214,16 +194,17 @@ def setting_warnings() -> list[str]:
     return list(unknown_variable_warnings(map(variable_of, Settings.model_fields)))
 
 
-def variable_of(field: str) -> str:
-    """Return the name of the variable that sets ``field``."""
-    return PREFIX + field.upper()
-
-
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     """Say what is wrong without showing the value, which may be a pasted secret."""
     field = str(location[0]) if location else ""
     if field == "key_refresh_time_s":
-        message = _REFRESH_RULE
+        message = REFRESH_RULE
+    if field == "key_overlap_epochs":
+        message = OVERLAP_RULE
+    if field == "max_sealed_request_bytes":
+        message = LIMIT_RULE
+    if field in FLAGS:
+        message = FLAG_RULE
     if field == "keyless_requests":
         message = f"must be one of {', '.join(item.value for item in KeylessPolicy)}."
     return f"{variable_of(field)} {message.removeprefix('Value error, ')}"

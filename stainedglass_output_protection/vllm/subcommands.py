@@ -31,5 +31,5 @@ def refusal_of(name: str) -> str:
     """Return one sentence on why ``name`` is not there and what to do instead."""
     reason = _REASONS.get(name.replace("_", "-"))
     if reason is None:
-        return "The only command is serve: sg-vllm serve MODEL [OPTIONS]."
+        return "The commands are serve and keys: sg-vllm serve MODEL [OPTIONS]."
     return f"There is no sg-vllm {name}, for {reason.format(name)}."

@@ -1,0 +1,36 @@
+"""The layer in front of vLLM's authentication, if the operator allows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from stainedglass_output_protection.server.sealed_authorization import (
+    SealedAuthorizationMiddleware,
+)
+from stainedglass_output_protection.vllm.middleware import options_of
+from stainedglass_output_protection.vllm.server_keys import ring_of
+from stainedglass_output_protection.vllm.settings import load_settings
+
+if TYPE_CHECKING:
+    import fastapi
+
+
+class AuthorizationLayer(SealedAuthorizationMiddleware):
+    """``SealedAuthorizationMiddleware`` with vLLM's settings and keys."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, options_of(load_settings()), ring_of=ring_of)
+
+
+def add_outermost(app: fastapi.FastAPI) -> None:
+    """Make the layer the outermost middleware of ``app``, once."""
+    others = [item for item in app.user_middleware if not _is_ours(item)]
+    app.user_middleware[:] = [Middleware(AuthorizationLayer), *others]
+    app.middleware_stack = None
+
+
+def _is_ours(item: Middleware) -> bool:
+    return isinstance(item.cls, type) and issubclass(item.cls, AuthorizationLayer)
