@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from stainedglass_output_protection import __version__
+from stainedglass_output_protection.apps.keys import keys
 from stainedglass_output_protection.errors import ConfigurationError
 
 
-class _OnlyServe(click.Group):
-    """Says of every other command why it is not there."""
+class _OurCommands(click.Group):
+    """Says of every command of vLLM's why it is not there."""
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
@@ -20,7 +21,7 @@ class _OnlyServe(click.Group):
         return command
 
 
-@click.group(cls=_OnlyServe)
+@click.group(cls=_OurCommands)
 @click.version_option(__version__, package_name="stainedglass-output-protection")
 def sg_vllm() -> None:
     """Run vLLM so that only the one who asks can read its answers."""
@@ -36,3 +37,6 @@ def serve(arguments: tuple[str, ...]) -> None:
     from stainedglass_output_protection.vllm.entrypoint import main
 
     main(["serve", *arguments])
+
+
+sg_vllm.add_command(keys)

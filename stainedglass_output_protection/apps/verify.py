@@ -1,0 +1,70 @@
+"""Checks for ``sg-vllm keys verify``: a running server's key document, a key file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stainedglass_output_protection.apps.fetch import fetch_document
+from stainedglass_output_protection.apps.key_files import describe, read_key_file
+from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.protocol.constants import NO_EVIDENCE
+from stainedglass_output_protection.protocol.identity import (
+    IdentityKey,
+    fingerprint_of,
+    parse_pins,
+)
+from stainedglass_output_protection.protocol.key_document import KeyDocument
+from stainedglass_output_protection.protocol.suites import SUITE_NAMES
+from stainedglass_output_protection.protocol.trust import StatementPolicy
+from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.fleet_epochs import require_near, show_time
+
+
+def verify_server(url: str, pins: Sequence[str]) -> list[str]:
+    """Fetch the key document of the server at ``url``, check it, and describe it.
+
+    Raises:
+        OutputProtectionError: there is none, or a client would not accept it.
+    """
+    pinned = parse_pins(pins) if pins else None
+    text, clock_ms = fetch_document(url)
+    now_ms = unix_ms()
+    document = KeyDocument.from_text(text)
+    statement = document.statement
+    StatementPolicy(pinned).accept(statement, now_ms=now_ms)
+    names = {number: name for name, number in SUITE_NAMES.items()}
+    suites = [names.get(number, str(number)) for number, _ in statement.suites]
+    has_evidence = statement.evidence_hash != NO_EVIDENCE
+    lines = [
+        f"identity: {fingerprint_of(statement.identity)} "
+        f"({'not pinned: give --identity' if pinned is None else 'as pinned'})",
+        f"key id: {statement.key_id.hex()}",
+        f"valid: {show_time(statement.epoch)} to {show_time(statement.not_after)}",
+        f"keys retire: {show_time(document.retires_at)} (not signed)",
+        f"suites: {', '.join(suites) or 'none'}",
+        f"evidence: {f'{len(document.evidence)} bytes' if has_evidence else 'none'}",
+    ]
+    shown = "unknown"
+    if clock_ms is not None:
+        shown = (
+            f"{(clock_ms - now_ms) / 1000:+.0f} s against this machine's (not signed)"
+        )
+    return [*lines, f"the server's clock: {shown}"]
+
+
+def verify_file(path: Path) -> list[str]:
+    """Check a key file as a server would, and describe it.
+
+    Raises:
+        ConfigurationError: a server would refuse it.
+    """
+    key = read_key_file(path)
+    if not isinstance(key, IdentityKey):
+        require_near(key, now_ms := unix_ms())
+        if now_ms < key.start_of(key.index):
+            raise ConfigurationError(
+                f"The file {path} has no epoch that has begun: its base epoch begins "
+                f"{show_time(key.start_of(key.index))}. Check the clock."
+            )
+    return [f"The file {path} is good.", describe(key)]
