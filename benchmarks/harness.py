@@ -21,12 +21,15 @@ from stainedglass_output_protection.protocol.encoding import encode_base64
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.protocol.routes import TABLE
 from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.middleware import (
     Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.protected_response import ProtectedResponse
+from stainedglass_output_protection.server.response_keys import output_keys
 
 Message = Any
 App = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
@@ -44,8 +47,8 @@ def fresh_client_key() -> bytes:
 @cache
 def key_ring() -> KeyRing:
     """Return the one key ring, with a key that lasts."""
-    ring = KeyRing(IdentityKey.generate(), period_ms=12 * 3600 * 1000)
-    ring.rotate(unix_ms())
+    ring = KeyRing(IdentityKey.generate(), OwnEpochs(EpochTimes(12 * 3600 * 1000)))
+    ring.tick(unix_ms())
     return ring
 
 
@@ -76,8 +79,7 @@ def one_response(
 def protected_response(shape: Shape) -> ProtectedResponse:
     """Return what protects one response, as the middleware makes it."""
     return ProtectedResponse(
-        epoch_key=key_ring().current(unix_ms()),
-        client_public_key=fresh_client_key(),
+        keys=output_keys(key_ring().current(unix_ms()), fresh_client_key()),
         route=TABLE.row(shape.path),
         server_key_header=DEFAULT_SERVER_KEY_HEADER,
         status=200,
@@ -134,9 +136,9 @@ def scope_of(
     }
 
 
-def receiving() -> Callable[[], Coroutine[Any, Any, Message]]:
+def receiving(content: bytes = b"{}") -> Callable[[], Coroutine[Any, Any, Message]]:
     """Return the ``receive`` of one request, whose client has sent it and waits."""
-    body = [{"type": "http.request", "body": b"{}", "more_body": False}]
+    body = [{"type": "http.request", "body": content, "more_body": False}]
 
     async def receive() -> Message:
         if not body:
