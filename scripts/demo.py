@@ -38,20 +38,21 @@ def free_port() -> int:
 
 
 class WireTap:
-    """Forwards one loopback port to another and keeps what the server sent."""
+    """Forwards one loopback port to another and keeps what each side sent."""
 
     def __init__(self, port: int, upstream: int) -> None:
-        self.seen = bytearray()
+        self.asked = bytearray()
+        self.answered = bytearray()
         tap = self
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with socket.create_connection(("127.0.0.1", upstream)) as server:
                     back = threading.Thread(
-                        target=pump, args=(server, self.request, tap.seen)
+                        target=pump, args=(server, self.request, tap.answered)
                     )
                     back.start()
-                    pump(self.request, server, None)
+                    pump(self.request, server, tap.asked)
                     back.join()
 
         server = socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler)
@@ -59,12 +60,11 @@ class WireTap:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-def pump(source: socket.socket, sink: socket.socket, seen: bytearray | None) -> None:
+def pump(source: socket.socket, sink: socket.socket, seen: bytearray) -> None:
     """Copy bytes until the source ends."""
     try:
         while data := source.recv(65536):
-            if seen is not None:
-                seen += data
+            seen += data
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
@@ -131,25 +131,35 @@ def fingerprint_in(log: Path) -> str:
     return match[0]
 
 
-def show(wire: bytes, read: str, question: str) -> None:
+def show(tap: WireTap, question: str, answer: str) -> None:
     """Print wire and reader side by side."""
-    events = [line for line in wire.decode("utf-8", "replace").splitlines() if line]
-    events = [line for line in events if line.startswith("data: ")]
-    left = [
-        part
-        for line in (*events[2:5], "...", *events[-2:])
-        for part in textwrap.wrap(line, 62)[:4]
+    requests = [
+        line
+        for line in tap.asked.decode("utf-8", "replace").splitlines()
+        if line.startswith("{")
     ]
-    right = [*textwrap.wrap(f"you:   {question}", 34), ""]
-    right += textwrap.wrap(f"model: {read}", 34)
+    events = [
+        line
+        for line in tap.answered.decode("utf-8", "replace").splitlines()
+        if line.startswith("data: ")
+    ]
+    left = [*_cut(requests[-1], 5), "", *_cut(events[1], 4), *_cut(events[2], 4)]
+    left += ["...", *_cut(events[-1], 1)]
+    right = [*textwrap.wrap(f"you:   {question}", 34), "", "", "", ""]
+    right += textwrap.wrap(f"model: {answer}", 34)
     print()
-    print(f"{'ON THE WIRE, IN GATEWAYS, IN LOGS':<64}| WHAT THE READER SEES")
+    print(f"{'ON THE WIRE, IN GATEWAYS, IN LOGS':<64}| WHAT YOU SEE")
     print("-" * 64 + "+" + "-" * 36)
     for at in range(max(len(left), len(right))):
         one = left[at] if at < len(left) else ""
         two = right[at] if at < len(right) else ""
         print(f"{one:<64}| {two}".rstrip())
     print()
+
+
+def _cut(line: str, rows: int) -> list[str]:
+    parts = textwrap.wrap(line, 62)
+    return parts if len(parts) <= rows else [*parts[: rows - 1], "..."]
 
 
 def ask(port: int, fingerprint: str) -> tuple[str, str]:
@@ -211,12 +221,13 @@ def main() -> None:
         tap = WireTap(tap_port, port)
         fingerprint = fingerprint_in(log)
         question, answer = ask(tap_port, fingerprint)
-        show(bytes(tap.seen), answer, question)
-        words = re.findall(r"\w{6,}", answer)
-        leaked = [word for word in words if word.encode() in bytes(tap.seen)]
+        show(tap, question, answer)
+        seen = bytes(tap.asked + tap.answered)
+        words = re.findall(r"\w{6,}", question + answer)
+        leaked = [word for word in words if word.encode() in seen]
         if leaked:
             sys.exit(f"demo: readable on the wire: {leaked}")
-        print("demo: no word of the answer was readable on the wire")
+        print("demo: no word of question or answer was readable on the wire")
         if options.keep:
             keep(process, port, fingerprint)
     finally:
