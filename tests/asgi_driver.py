@@ -12,11 +12,14 @@ from stainedglass_output_protection.protocol.constants import (
     CONTAINER_FIELDS,
     CONTAINER_OPAQUE,
     OPAQUE_MEDIA_TYPE,
+    PROFILE_OUTPUT,
+    PROFILE_SEALED,
+    SUITE_X25519,
 )
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
 from stainedglass_output_protection.protocol.head import Parameters
-from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.protocol.key_schedule import RequestSecrets
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
 from stainedglass_output_protection.protocol.opener import Opener
@@ -27,6 +30,7 @@ from stainedglass_output_protection.server.middleware import (
     Options,
     ProtectionMiddleware,
 )
+from tests.rings import own_ring
 
 Message = MutableMapping[str, Any]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -36,8 +40,8 @@ CHAT = "/v1/chat/completions"
 
 def make_ring(period_ms: int = 3_600_000) -> KeyRing:
     """Return a key ring with a current epoch."""
-    ring = KeyRing(IdentityKey.generate(), period_ms=period_ms)
-    ring.rotate(unix_ms())
+    ring = own_ring(period_ms)
+    ring.tick(unix_ms())
     return ring
 
 
@@ -117,9 +121,19 @@ def header_of(sent: list[Message], name: bytes) -> list[bytes]:
 
 
 class Opened:
-    """A protected response, opened as a client does."""
+    """A protected response, opened as a client does.
 
-    def __init__(self, sent: list[Message], key_pair: ClientKeyPair) -> None:
+    ``request`` is what the answer to a sealed request depends on, in its ``suite``.
+    """
+
+    def __init__(
+        self,
+        sent: list[Message],
+        key_pair: ClientKeyPair,
+        *,
+        request: RequestSecrets | None = None,
+        suite: int = SUITE_X25519,
+    ) -> None:
         policy = StatementPolicy()
         wire = body_of(sent)
         content_type = header_of(sent, b"content-type")[0]
@@ -128,8 +142,11 @@ class Opened:
             key_pair,
             accept=lambda it: policy.accept(it, now_ms=unix_ms()),
             parameters=Parameters(
-                container=CONTAINER_OPAQUE if is_opaque else CONTAINER_FIELDS
+                suite=suite,
+                profile=PROFILE_SEALED if request else PROFILE_OUTPUT,
+                container=CONTAINER_OPAQUE if is_opaque else CONTAINER_FIELDS,
             ),
+            request=request,
         )
         if is_opaque:
             frames = FrameSplitter().feed(wire)

@@ -16,7 +16,7 @@ _ON_PATH = (
     "import runpy, sys; _, root, *sys.argv = sys.argv; sys.path.insert(0, root); "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
-CORE = ("cryptography>=46,<51", "msgspec>=0.19,<0.23")
+CORE = ("cryptography>=47,<51", "msgspec>=0.19,<0.23")
 
 
 def environment(name: str, python: str, *requirements: str) -> Path:
@@ -50,6 +50,7 @@ def run_script(executable: Path, script: str, *arguments: str) -> str:
     strict = [str(executable), "-W", "error", "-X", "utf8"]
     result = subprocess.run(
         [*strict, "-c", _ON_PATH, str(ROOT), str(path), *arguments],
+        env={name: os.environ[name] for name in os.environ if not _is_ours(name)},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -58,6 +59,10 @@ def run_script(executable: Path, script: str, *arguments: str) -> str:
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith("SG_") or variable.lower().endswith("_proxy")
 
 
 def _interpreter(python: str) -> str | None:

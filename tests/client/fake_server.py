@@ -1,22 +1,25 @@
 """A server to test the client with: seals with ``tests/reference.py``, envelopes by hand.
 
 ``wire_of`` answers a request as a ``Wire``, which a test may tamper with; ``serve`` puts
-it on a loopback port. Nothing of the package is imported.
+it on a loopback port. Nothing of the package is imported. Its profile is ``output``;
+``sealed_server.py`` has one of profile ``sealed``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import json
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,9 +30,11 @@ TOKENS = ["Grüße", " aus", ' "der', "\\n", " Ferne", "/", "!", ""]
 ANSWER = "".join(TOKENS)
 DONE = b"data: [DONE]\n\n"
 CLIENT_KEY = "x-client-public-key"
+DOCUMENT_PATH = "/.well-known/output-protection"
 HOUR_MS = 3600 * 1000
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
+_SEALED = re.compile(rb"sgop1-request\.([A-Za-z0-9+/=]+)")
 
 
 @dataclass
@@ -44,6 +49,12 @@ class Wire:
     def body(self) -> bytes:
         return b"".join(self.parts)
 
+    @property
+    def raw(self) -> bytes:
+        """Everything that the network saw of it."""
+        lines = [f"{name}: {value}" for name, value in self.headers.items()]
+        return "\n".join([str(self.status), *lines]).encode() + b"\n\n" + self.body
+
 
 @dataclass
 class Received:
@@ -53,9 +64,37 @@ class Received:
     path: str
     headers: list[tuple[str, str]]
     body: bytes
+    query: str = ""
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key == name]
+
+    @property
+    def raw(self) -> bytes:
+        """Everything that the network saw of it."""
+        lines = [f"{self.method} {self.path}?{self.query}"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        return "\n".join(lines).encode() + b"\n\n" + self.body
+
+    @property
+    def sealed_text(self) -> str:
+        """The text of the sealed request, of which there is one."""
+        (match,) = _SEALED.finditer(self.raw)
+        return match[0].decode()
+
+    @property
+    def client_key(self) -> str:
+        """The client's key, from the header or else from the sealed message."""
+        values = self.values(CLIENT_KEY)
+        if not values:
+            message = base64.b64decode(self.sealed_text.partition(".")[2])
+            values = [base64.b64encode(message[10:42]).decode()]
+        (value,) = values
+        return value
+
+    @property
+    def is_for_document(self) -> bool:
+        return self.path.endswith(DOCUMENT_PATH)
 
     @property
     def asked(self) -> Any:
@@ -163,18 +202,58 @@ MODELS = json.dumps(
 
 @dataclass
 class FakeServer:
-    """Answers, and remembers what it was asked. ``tamper`` is the way in between."""
+    """Answers, and remembers what it was asked. ``tamper`` is the way in between.
+
+    ``tamper_request`` is the same for requests. Of requests for a key document, the
+    answers only go through ``tamper_document``. ``received`` is what clients sent and
+    ``sent`` what they got: together what the network saw.
+    """
 
     sealing: Sealing = field(default_factory=Sealing)
     tamper: Callable[[Wire], Wire] = lambda wire: wire
+    tamper_document: Callable[[Wire], Wire] = lambda wire: wire
+    tamper_request: Callable[[Received], Received] = lambda request: request
     received: list[Received] = field(default_factory=list)
+    sent: list[Wire] = field(default_factory=list)
     pause_s: float = 0.0
     base_url: str = "http://server.test/v1"
     disconnected: threading.Event = field(default_factory=threading.Event)
+    profile: ClassVar[str] = "output"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.sealing.fingerprint
+
+    @property
+    def key_id(self) -> str:
+        return self.sealing.key_id
+
+    @property
+    def attempts(self) -> list[Received]:
+        """The requests, without those for a key document."""
+        return [request for request in self.received if not request.is_for_document]
 
     def wire_of(self, request: Received) -> Wire:
         self.received.append(request)
-        return self.tamper(self._honest(request))
+        if request.is_for_document:
+            wire = self.tamper_document(self._honest(request))
+        else:
+            wire = self.tamper(self._honest(self.tamper_request(request)))
+        self.sent.append(wire)
+        return wire
+
+    def frames(
+        self,
+        request: Received,
+        payloads: list[bytes],
+        *,
+        status: int,
+        content_type: str,
+    ) -> list[str]:
+        """Return the frames of an answer to ``request``, each as text."""
+        return self.sealing.frames(
+            request.client_key, payloads, status=status, content_type=content_type
+        )
 
     def _honest(self, request: Received) -> Wire:
         if request.path.endswith("/v1/models"):
@@ -187,21 +266,21 @@ class FakeServer:
         asked = request.asked
         if asked.get("model") == "unknown":
             return self.unary(
-                keys[0], error_body("The model `unknown` is secret."), 400
+                request, error_body("The model `unknown` is secret."), 400
             )
         if asked.get("stream"):
-            return self.stream(keys[0])
-        return self.unary(keys[0], chat_body())
+            return self.stream(request)
+        return self.unary(request, chat_body())
 
-    def unary(self, key: str, body: bytes, status: int = 200) -> Wire:
-        (text,) = self.sealing.frames(key, [body], status=status, content_type=JSON)
+    def unary(self, request: Received, body: bytes, status: int = 200) -> Wire:
+        (text,) = self.frames(request, [body], status=status, content_type=JSON)
         envelope = error_body(text, status) if status >= 400 else chat_body(text)
         headers = {"content-type": JSON, "cache-control": "no-store"}
         return Wire(status, headers, [envelope])
 
-    def stream(self, key: str, events: list[bytes] | None = None) -> Wire:
+    def stream(self, request: Received, events: list[bytes] | None = None) -> Wire:
         payloads = [*(plain_events() if events is None else events), DONE]
-        texts = self.sealing.frames(key, payloads, status=200, content_type=EVENTS)
+        texts = self.frames(request, payloads, status=200, content_type=EVENTS)
         headers = {"content-type": EVENTS, "cache-control": "no-store"}
         return Wire(200, headers, [*map(chat_event, texts), DONE])
 
@@ -213,7 +292,9 @@ class FakeServer:
             if not message.get("more_body"):
                 break
         headers = [(k.decode(), v.decode()) for k, v in scope["headers"]]
-        wire = self.wire_of(Received(scope["method"], scope["path"], headers, body))
+        query = scope["query_string"].decode()
+        request = Received(scope["method"], scope["path"], headers, body, query)
+        wire = self.wire_of(request)
         raw_headers = [(k.encode(), v.encode()) for k, v in wire.headers.items()]
         await send(
             {
@@ -225,7 +306,7 @@ class FakeServer:
         gone = asyncio.ensure_future(receive())
         for part in wire.parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})
-            if self.pause_s:
+            if self.pause_s and not request.is_for_document:
                 await asyncio.wait([gone], timeout=self.pause_s)
                 if gone.done():
                     self.disconnected.set()

@@ -1,6 +1,7 @@
 """Run by ``test_old_sdks.py`` in another environment: asks, and prints what came of it.
 
-``user`` in each request tells the server in the test what to do with the answer.
+``user`` in each request tells the server in the test what to do with the answer. The
+arguments are the acts, and then profile, base URL and fingerprint of each server.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from stainedglass_output_protection.client import (
     protected_client,
 )
 
-BASE_URL = sys.argv[1]
+ACTS = sys.argv[1].split(",")
+SERVERS = zip(sys.argv[2::3], sys.argv[3::3], sys.argv[4::3], strict=True)
 
 
 def asked(act: str, **kwargs: Any) -> dict[str, Any]:
@@ -44,10 +46,9 @@ def joined(events: Any) -> str:
     return "".join(event.choices[0].delta.content or "" for event in events)
 
 
-def ask_all(act: str) -> dict[str, str]:
-    with openai.OpenAI(
-        base_url=BASE_URL, api_key="k", http_client=protected_client()
-    ) as sdk:
+def ask_all(act: str, base_url: str, choices: dict[str, Any]) -> dict[str, str]:
+    client = protected_client(**choices)
+    with openai.OpenAI(base_url=base_url, api_key="k", http_client=client) as sdk:
         chat = sdk.chat.completions
 
         def streaming_response() -> str:
@@ -74,9 +75,12 @@ def ask_all(act: str) -> dict[str, str]:
         }
 
 
-async def ask_all_async(act: str) -> dict[str, str]:
+async def ask_all_async(
+    act: str, base_url: str, choices: dict[str, Any]
+) -> dict[str, str]:
+    client = protected_async_client(**choices)
     async with openai.AsyncOpenAI(
-        base_url=BASE_URL, api_key="k", http_client=protected_async_client()
+        base_url=base_url, api_key="k", http_client=client
     ) as sdk:
         chat = sdk.chat.completions
 
@@ -98,11 +102,16 @@ async def ask_all_async(act: str) -> dict[str, str]:
         }
 
 
-print(
-    json.dumps(
-        {
-            act: {**ask_all(act), **asyncio.run(ask_all_async(act))}
-            for act in sys.argv[2].split(",")
+def outcomes(profile: str, base_url: str, identity: str) -> dict[str, Any]:
+    # What tells the server what to do is shown to it.
+    choices = {"profile": profile, "identity": identity, "expose": ["user"]}
+    return {
+        act: {
+            **ask_all(act, base_url, choices),
+            **asyncio.run(ask_all_async(act, base_url, choices)),
         }
-    )
-)
+        for act in ACTS
+    }
+
+
+print(json.dumps({server[0]: outcomes(*server) for server in SERVERS}))

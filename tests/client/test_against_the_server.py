@@ -30,6 +30,13 @@ from tests.client.fake_server import (
     serve,
 )
 
+CHOICES: list[dict[str, Any]] = [
+    {"profile": "output"},
+    {"profile": "output", "opaque": True},
+    {"profile": "sealed"},
+    {"profile": "sealed", "opaque": True},
+    {"profile": "sealed", "suite": "x25519"},
+]
 ASK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "?"}]}
 
 
@@ -56,15 +63,21 @@ class Protected(PlainApplication):
 
 
 @contextlib.contextmanager
-def plain_and_protected() -> Iterator[tuple[str, str]]:
-    with serve(PlainApplication()) as plain, serve(Protected(make_ring())) as protected:
+def plain_and_protected(ring: KeyRing) -> Iterator[tuple[str, str]]:
+    with serve(PlainApplication()) as plain, serve(Protected(ring)) as protected:
         yield plain.base_url, protected.base_url
 
 
-def test_the_protected_answers_are_the_plain_ones_byte_for_byte() -> None:
-    with plain_and_protected() as base_urls:
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
+def test_the_protected_answers_are_the_plain_ones_byte_for_byte(
+    choices: dict[str, Any],
+) -> None:
+    ring = make_ring()
+    with plain_and_protected(ring) as base_urls:
         seen = []
-        clients = (openai.DefaultHttpxClient(), protected_client())
+        identity = ring.identity.fingerprint
+        protected = protected_client(identity=identity, **choices)
+        clients = (openai.DefaultHttpxClient(), protected)
         for base_url, client in zip(base_urls, clients, strict=True):
             with openai.OpenAI(
                 base_url=base_url, api_key="k", http_client=client, max_retries=0
@@ -90,10 +103,12 @@ def test_the_protected_answers_are_the_plain_ones_byte_for_byte() -> None:
         assert seen[0] == seen[1]
 
 
-async def test_async_answers_of_the_real_server() -> None:
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
+async def test_async_answers_of_the_real_server(choices: dict[str, Any]) -> None:
     ring = make_ring()
     with serve(Protected(ring)) as server:
-        client = protected_async_client(identity=ring.identity.fingerprint)
+        identity = ring.identity.fingerprint
+        client = protected_async_client(identity=identity, **choices)
         async with openai.AsyncOpenAI(
             base_url=server.base_url, api_key="k", http_client=client
         ) as sdk:
@@ -103,4 +118,8 @@ async def test_async_answers_of_the_real_server() -> None:
             deltas = [event.choices[0].delta.content async for event in stream]
     assert "".join(text or "" for text in deltas) == ANSWER
     keys = [request.values(CLIENT_KEY) for request in server.received]
-    assert keys[0] != keys[1]
+    if choices["profile"] == "output":
+        assert keys[0] != keys[1]
+    else:
+        assert keys == [[], []]
+        assert "cache_salt" in server.received[0].asked

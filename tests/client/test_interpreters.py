@@ -14,6 +14,10 @@ def test_an_interpreter(version: str, server: FakeServer) -> None:
         f"venv-python{version}", f"python{version}", "httpx>=0.27,<0.29"
     )
     printed = run_script(
-        python, "interpreter_script.py", server.base_url, server.sealing.fingerprint
+        python,
+        "interpreter_script.py",
+        server.base_url,
+        server.fingerprint,
+        server.profile,
     )
     assert printed.splitlines() == [*ANSWER.splitlines(), "httpx Client"]

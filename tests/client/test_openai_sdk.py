@@ -35,20 +35,25 @@ ASK: dict[str, Any] = {
 }
 
 
+def choices_for(server: FakeServer, **kwargs: Any) -> dict[str, Any]:
+    if server.profile == "sealed":
+        kwargs.setdefault("identity", server.fingerprint)
+    return {"profile": server.profile, **kwargs}
+
+
 def sdk_for(server: FakeServer, **kwargs: Any) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=server.base_url, api_key="k", http_client=protected_client(**kwargs)
-    )
+    client = protected_client(**choices_for(server, **kwargs))
+    return openai.OpenAI(base_url=server.base_url, api_key="k", http_client=client)
 
 
 def async_sdk_for(server: FakeServer, **kwargs: Any) -> openai.AsyncOpenAI:
-    client = protected_async_client(**kwargs)
+    client = protected_async_client(**choices_for(server, **kwargs))
     return openai.AsyncOpenAI(base_url=server.base_url, api_key="k", http_client=client)
 
 
 @pytest.fixture
 def sdk(server: FakeServer) -> Iterator[openai.OpenAI]:
-    with sdk_for(server, identity=server.sealing.fingerprint) as made:
+    with sdk_for(server, identity=server.fingerprint) as made:
         yield made
 
 
@@ -88,7 +93,7 @@ def test_raw_responses(sdk: openai.OpenAI, server: FakeServer) -> None:
     assert raw.content == chat_body()
     assert raw.headers["x-output-protection"] == "opened"
     verdict = raw.http_response.extensions["output_protection"]
-    assert verdict.identity == server.sealing.fingerprint
+    assert verdict.identity == server.fingerprint
     with sdk.chat.completions.with_streaming_response.create(**ASK) as response:
         assert response.read() == chat_body()
 
@@ -122,7 +127,7 @@ def test_our_errors_arrive_unchanged_and_unretried(
     server.tamper = lambda _: Wire(200, {"content-type": JSON}, [chat_body()])
     with pytest.raises(errors.UnprotectedResponseError):
         sdk.chat.completions.create(**ASK, stream=stream)
-    assert len(server.received) == 1
+    assert len(server.attempts) == 1
 
 
 def test_a_cut_stream_raises_in_the_loop(
@@ -133,7 +138,7 @@ def test_a_cut_stream_raises_in_the_loop(
     assert next(stream).choices[0].delta.content == "Grüße"
     with pytest.raises(errors.TruncatedError):
         list(stream)
-    assert len(server.received) == 1
+    assert len(server.attempts) == 1
 
 
 async def test_a_cut_stream_raises_in_the_async_loop(server: FakeServer) -> None:
@@ -154,16 +159,16 @@ async def test_async_errors_arrive_unchanged_and_unretried(server: FakeServer) -
 
 def test_retries_use_another_key(sdk: openai.OpenAI, server: FakeServer) -> None:
     unavailable = Wire(503, {"content-type": JSON, "retry-after-ms": "1"}, [b"{}"])
-    server.tamper = lambda wire: unavailable if len(server.received) < 3 else wire
+    server.tamper = lambda wire: unavailable if len(server.attempts) < 3 else wire
     assert sdk.chat.completions.create(**ASK).choices[0].message.content == ANSWER
-    assert len({request.values(CLIENT_KEY)[0] for request in server.received}) == 3
+    assert len({request.client_key for request in server.attempts}) == 3
 
 
 def test_redirects_are_refused(sdk: openai.OpenAI, server: FakeServer) -> None:
     server.tamper = lambda wire: Wire(307, {"location": server.base_url}, [])
     with pytest.raises(errors.RedirectRefusedError):
         sdk.chat.completions.create(**ASK)
-    assert len(server.received) == 1
+    assert len(server.attempts) == 1
 
 
 def test_another_base_url_is_refused(sdk: openai.OpenAI, server: FakeServer) -> None:
@@ -233,4 +238,4 @@ def test_twenty_threads_share_a_client(sdk: openai.OpenAI, server: FakeServer) -
 
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(ask, range(100))) == {ANSWER}
-    assert len({request.values(CLIENT_KEY)[0] for request in server.received}) == 100
+    assert len({request.client_key for request in server.attempts}) == 100

@@ -12,11 +12,8 @@ from dataclasses import replace
 import pytest
 
 from stainedglass_output_protection import errors
-from stainedglass_output_protection.client.exchange import Protection
-from stainedglass_output_protection.client.settings import ClientSettings
-from tests.client.drivers import Driver
+from tests.client.drivers import Driver, protection_for
 from tests.client.fake_server import (
-    CLIENT_KEY,
     DONE,
     EVENTS,
     JSON,
@@ -310,13 +307,14 @@ def test_every_place_to_cut_a_stream_gives_an_error_or_the_whole(
     driver = Driver("httpx2", is_async=False)
     whole = driver.ask(fake, stream=True)
     assert whole.error is None
-    size = fake.stream(fake.received[0].values(CLIENT_KEY)[0])
-    for end in range(0, len(size.body), 7):
+    size = len(fake.sent[-1].body)
+    protection = protection_for(fake)
+    for end in range(0, size, 7):
         fake.tamper = cut_at(end)
-        answer = driver.ask(fake, stream=True)
+        answer = driver.ask(fake, stream=True, protection=protection)
         if answer.error is None:
             assert answer.body == STREAMED
-            assert end > len(size.body) - len(DONE) - 1
+            assert end > size - len(DONE) - 1
         else:
             assert type(answer.error) in (
                 errors.TruncatedError,
@@ -328,7 +326,8 @@ def test_every_place_to_cut_a_stream_gives_an_error_or_the_whole(
 def test_an_answer_to_somebody_else_is_refused(
     driver: Driver, fake: FakeServer
 ) -> None:
-    for_another = fake.stream("6OGRgWT0Ir47lAuEKI8nE1B2vxD+ZIZMmnXr9Ny+LHA=")
+    assert driver.ask(fake, stream=True).error is None
+    for_another = fake.sent[-1]
     fake.tamper = lambda wire: for_another
     answer = driver.ask(fake, stream=True)
     assert type(answer.error) is errors.ForeignResponseError
@@ -338,7 +337,7 @@ def test_frames_of_another_answer_to_the_same_key_are_refused(
     driver: Driver, fake: FakeServer
 ) -> None:
     def splice(wire: Wire) -> Wire:
-        other = fake.stream(fake.received[-1].values(CLIENT_KEY)[0])
+        other = fake.stream(fake.received[-1])
         return replace(wire, parts=wire.parts[:4] + other.parts[4:])
 
     fake.tamper = splice
@@ -350,7 +349,7 @@ def test_frames_of_another_answer_to_the_same_key_are_refused(
 def test_another_server_under_a_pin_is_refused(
     driver: Driver, fake: FakeServer
 ) -> None:
-    pinned = Protection(ClientSettings(pins=frozenset({Sealing().fingerprint})))
+    pinned = protection_for(fake, pins=frozenset({Sealing().fingerprint}))
     answer = driver.ask(fake, protection=pinned)
     assert type(answer.error) is errors.IdentityMismatchError
 

@@ -15,11 +15,11 @@ import pytest
 
 from stainedglass_output_protection import errors
 from stainedglass_output_protection.client import bodies, httpx2_binding, httpx_binding
-from stainedglass_output_protection.client.exchange import Protection
-from stainedglass_output_protection.client.settings import ClientSettings
+from stainedglass_output_protection.client.protection import Protection
+from stainedglass_output_protection.client.request import Request
 from stainedglass_output_protection.client.verdict import Mark, Verdict
 from tests import reference
-from tests.client.drivers import CHAT, LIBRARIES, Driver
+from tests.client.drivers import CHAT, LIBRARIES, Driver, protection_for
 from tests.client.fake_server import (
     CLIENT_KEY,
     DONE,
@@ -39,12 +39,15 @@ def test_each_attempt_sends_one_fresh_key_over_the_callers(
 ) -> None:
     headers = {"X-Client-Public-Key": "mine", "Accept-Encoding": "gzip", "x-other": "1"}
     for _ in range(2):
-        assert driver.ask(fake, headers=headers).error is None
-    keys = [request.values(CLIENT_KEY) for request in fake.received]
-    assert all(len(key) == 1 and reference.client_key(key[0]) for key in keys)
+        assert driver.ask(fake, headers=headers).body == chat_body()
+    keys = [request.client_key for request in fake.attempts]
+    assert all(reference.client_key(key) for key in keys)
+    assert "mine" not in keys
     assert keys[0] != keys[1]
-    assert fake.received[0].values("accept-encoding") == ["identity"]
-    assert fake.received[0].values("x-other") == ["1"]
+    in_header = 1 if fake.profile == "output" else 0
+    assert [len(it.values(CLIENT_KEY)) for it in fake.attempts] == [in_header] * 2
+    assert fake.attempts[0].values("accept-encoding") == ["identity"]
+    assert fake.attempts[0].values("x-other") == ["1"]
 
 
 def test_a_request_object_sent_twice_is_not_changed(fake: FakeServer) -> None:
@@ -54,7 +57,7 @@ def test_a_request_object_sent_twice_is_not_changed(fake: FakeServer) -> None:
         client.send(request)
         client.send(request)
     assert CLIENT_KEY not in request.headers
-    keys = {request.values(CLIENT_KEY)[0] for request in fake.received}
+    keys = {request.client_key for request in fake.attempts}
     assert len(keys) == 2
 
 
@@ -77,12 +80,13 @@ def test_a_thousand_requests_never_share_a_key(fake: FakeServer) -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    assert len({request.values(CLIENT_KEY)[0] for request in fake.received}) == 1000
+    assert len({request.client_key for request in fake.attempts}) == 1000
 
 
-def test_the_key_header_can_be_renamed(driver: Driver, fake: FakeServer) -> None:
-    settings = ClientSettings(client_key_header="x-renamed")
-    answer = driver.ask(fake, protection=Protection(settings))
+def test_the_key_header_can_be_renamed(driver: Driver) -> None:
+    fake = FakeServer()
+    protection = protection_for(fake, client_key_header="x-renamed")
+    answer = driver.ask(fake, protection=protection)
     assert answer.status == 400
     assert len(fake.received[0].values("x-renamed")) == 1
 
@@ -93,7 +97,7 @@ def test_an_opened_answer_names_the_server_and_its_epoch(
     answer = driver.ask(fake)
     assert answer.headers["x-output-protection"] == "opened"
     assert answer.extensions["output_protection"] == Verdict(
-        Mark.OPENED, fake.sealing.fingerprint, fake.sealing.key_id
+        Mark.OPENED, fake.fingerprint, fake.key_id
     )
 
 
@@ -176,8 +180,9 @@ def test_a_sealed_error_that_does_not_open_is_not_passed_on(
 def test_a_transport_serves_its_first_origin_only(
     driver: Driver, fake: FakeServer
 ) -> None:
-    protection = Protection()
-    protection.begin("GET", ("http", "other.test", None), "/health")
+    protection = protection_for(fake)
+    origin = ("http", "other.test", None)
+    protection.begin(Request("GET", origin, "/health", "/health", "", "", "", b""))
     answer = driver.ask(fake, protection=protection)
     assert type(answer.error) is errors.UsageError
     assert fake.received == []
@@ -333,8 +338,8 @@ def test_an_answer_without_a_content_type_shows_none(
     driver: Driver, fake: FakeServer
 ) -> None:
     def without_type(wire: Wire) -> Wire:
-        key = fake.received[-1].values(CLIENT_KEY)[0]
-        (text,) = fake.sealing.frames(key, [b"x"], status=201, content_type="")
+        request = fake.received[-1]
+        (text,) = fake.frames(request, [b"x"], status=201, content_type="")
         return replace(wire, parts=[json.dumps({"sealed": text}).encode()])
 
     fake.tamper = without_type
@@ -344,7 +349,7 @@ def test_an_answer_without_a_content_type_shows_none(
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_body_that_grew_has_one_length(name: str, fake: FakeServer) -> None:
+def test_a_body_that_grew_has_one_length(name: str) -> None:
     library, binding = LIBRARIES[name]
     seen: list[Any] = []
 

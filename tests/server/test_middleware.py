@@ -12,10 +12,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from stainedglass_output_protection.errors import KeysUnavailableError
-from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.registry import SHARED_REGISTRY
 from tests.asgi_driver import (
     CHAT,
@@ -27,6 +25,7 @@ from tests.asgi_driver import (
     make_ring,
     protect,
 )
+from tests.rings import own_ring
 
 CANARY = "quixotic-vermilion"
 CHUNK = (
@@ -274,7 +273,7 @@ async def test_a_websocket_is_refused_before_its_handshake() -> None:
 
 
 async def test_without_a_usable_key_the_answer_is_503() -> None:
-    ring = KeyRing(IdentityKey.generate(), period_ms=1000)
+    ring = own_ring(1000)
     with pytest.raises(KeysUnavailableError):
         ring.current(unix_ms())
     sent = await call(
@@ -407,8 +406,11 @@ async def test_no_error_carries_another_s_words_out() -> None:
 
 
 def test_a_key_ring_never_holds_a_third_key() -> None:
-    ring = KeyRing(IdentityKey.generate(), period_ms=1000)
-    keys = [ring.rotate(now) for now in (10_000, 10_999, 11_998)]
-    assert ring.by_id(keys[0].statement.key_id, 11_998) is None
-    assert ring.by_id(keys[1].statement.key_id, 11_998) is keys[1]
-    assert ring.current(11_998) is keys[2]
+    ring = own_ring(1000)
+    keys = []
+    for now in (10_000, 11_000, 12_000):
+        ring.tick(now)
+        keys.append(ring.current(now))
+    assert ring.by_id(keys[0].statement.key_id, 12_000) is None
+    assert ring.by_id(keys[1].statement.key_id, 12_000) is keys[1]
+    assert ring.current(12_000) is keys[2]

@@ -15,17 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stainedglass_output_protection import errors
-from stainedglass_output_protection.client.exchange import Exchange, Protection
+from stainedglass_output_protection.client.exchange import Report
 from stainedglass_output_protection.client.httpx2_binding import (
     AsyncProtectedTransport,
 )
+from stainedglass_output_protection.client.protection import Protection
+from stainedglass_output_protection.client.request import Request
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.protocol.constants import (
     MAX_BODY,
     OPAQUE_MEDIA_TYPE,
+    PROFILE_OUTPUT,
+    PROFILE_SEALED,
 )
+from stainedglass_output_protection.server.clock import unix_ms
 from tests.asgi_driver import (
     CHAT,
+    ASGIApp,
     Message,
     Opened,
     answering,
@@ -247,76 +253,110 @@ async def test_a_failure_in_a_stream_is_a_sealed_event_of_the_route_s_own_shape(
 # The client's half.
 
 
-def begin(*, asks_opaque: bool = False) -> Exchange:
-    """Return one attempt of a client."""
-    protection = Protection(ClientSettings(asks_opaque=asks_opaque))
-    return protection.begin("POST", ("http", "server.test", 80), CHAT)
+class Attempt:
+    """One attempt of a client, in either profile."""
+
+    def __init__(self, profile: int, *, asks_opaque: bool = True) -> None:
+        protection = protection_in(profile, asks_opaque=asks_opaque)
+        origin = ("http", "server.test", 80)
+        self._request = Request("POST", origin, CHAT, CHAT, "", JSON, "", b"{}")
+        self._exchange = protection.begin(self._request)
+        document = {"document": RING.current(unix_ms()).document_text}
+        self._exchange.take_document(200, json.dumps(document).encode())
+
+    async def sent_by(self, app: ASGIApp, *, without: str = "") -> list[Message]:
+        """Return what the server sends, if the request loses one of its headers."""
+        outgoing = self._exchange.outgoing(self._request)
+        headers = [
+            (name.encode(), value.encode())
+            for name, value in outgoing.headers.items()
+            if name not in (without, "content-type")
+        ]
+        return await ask(protect(app, RING), outgoing.body or b"{}", headers=headers)
+
+    async def answer(self, *pieces: bytes, **answer: Any) -> list[Message]:
+        """Return the server's answer, which is that of an application."""
+        return await self.sent_by(answering(*pieces, **answer))
+
+    def read(self, sent: list[Message], parts: Parts) -> bytes:
+        """Return what the client releases of an answer in these parts."""
+        content_type = header_of(sent, b"content-type")[0].decode()
+        body = self._exchange.receive(sent[0]["status"], content_type)
+        payloads = [payload for part in parts for payload in body.feed(part)]
+        return b"".join([*payloads, *body.finish()])
+
+    def report(self, status: int, headers: Any) -> Report:
+        """Return what the client reports."""
+        return self._exchange.report(status, headers)
 
 
-async def answer_to(exchange: Exchange, *pieces: bytes, **answer: Any) -> list[Message]:
-    """Return the server's answer to one attempt."""
-    headers = [
-        (name.encode(), value.encode())
-        for name, value in exchange.request_headers.items()
-    ]
-    return await ask(
-        protect(answering(*pieces, **answer), RING), b"{}", headers=headers
+def protection_in(profile: int, *, asks_opaque: bool = True) -> Protection:
+    """Return a client's protection in a profile."""
+    pins = frozenset({RING.identity.fingerprint})
+    return Protection(
+        ClientSettings(pins=pins, profile=profile, asks_opaque=asks_opaque)
     )
 
 
-def read(exchange: Exchange, sent: list[Message], parts: Parts) -> bytes:
-    """Return what a client releases of an answer that arrives in these parts."""
-    content_type = header_of(sent, b"content-type")[0].decode()
-    body = exchange.receive(sent[0]["status"], content_type)
-    payloads = [payload for part in parts for payload in body.feed(part)]
-    return b"".join([*payloads, *body.finish()])
+PROFILES = pytest.mark.parametrize("profile", [PROFILE_OUTPUT, PROFILE_SEALED])
 
 
+@PROFILES
 @pytest.mark.parametrize("asks_opaque", [False, True])
-async def test_a_client_opens_it_asked_or_not(asks_opaque: bool) -> None:
-    exchange = begin(asks_opaque=asks_opaque)
-    sent = await answer_to(exchange, CANARY.encode(), content_type="text/plain")
-    assert read(exchange, sent, [body_of(sent)]) == CANARY.encode()
-    report = exchange.report(200, sent[0]["headers"])
+async def test_a_client_opens_it_asked_or_not(asks_opaque: bool, profile: int) -> None:
+    attempt = Attempt(profile, asks_opaque=asks_opaque)
+    sent = await attempt.answer(CANARY.encode(), content_type="text/plain")
+    assert attempt.read(sent, [body_of(sent)]) == CANARY.encode()
+    report = attempt.report(200, sent[0]["headers"])
     assert (b"content-type", b"text/plain") in report.headers
 
 
+@PROFILES
 @settings(max_examples=50, deadline=None)
 @given(cuts=st.lists(st.integers(0, 5000), max_size=12))
-async def test_it_opens_however_it_is_cut(cuts: list[int]) -> None:
-    exchange = begin(asks_opaque=True)
+async def test_it_opens_however_it_is_cut(profile: int, cuts: list[int]) -> None:
+    attempt = Attempt(profile)
     events = [chunk(0), USAGE, chunk(1), DONE]
-    sent = await answer_to(exchange, *events)
+    sent = await attempt.answer(*events)
     wire = body_of(sent)
     bounds = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
     parts = [wire[low:high] for low, high in itertools.pairwise(bounds)]
-    assert read(exchange, sent, parts) == b"".join(events)
+    assert attempt.read(sent, parts) == b"".join(events)
 
 
 @pytest.mark.parametrize("content_type", [JSON, EVENTS])
 async def test_who_asked_for_it_takes_nothing_else(content_type: str) -> None:
-    exchange = begin(asks_opaque=True)
-    headers = [
-        (name.encode(), value.encode())
-        for name, value in exchange.request_headers.items()
-        if name != "accept"
-    ]
+    attempt = Attempt(PROFILE_OUTPUT)
     piece = ANSWER if content_type == JSON else chunk(0)
-    target = protect(answering(piece, content_type=content_type), RING)
-    sent = await ask(target, b"{}", headers=headers)
+    app = answering(piece, content_type=content_type)
+    sent = await attempt.sent_by(app, without="accept")
     with pytest.raises(errors.UnexpectedParametersError):
-        read(exchange, sent, [body_of(sent)])
+        attempt.read(sent, [body_of(sent)])
 
 
-async def test_an_answer_relabelled_as_the_other_container_is_refused() -> None:
-    exchange = begin()
-    sent = await answer_to(exchange, ANSWER, content_type=JSON)
+@pytest.mark.parametrize("asks_opaque", [False, True])
+async def test_a_sealed_request_asks_where_nobody_can_change_it(
+    asks_opaque: bool,
+) -> None:
+    attempt = Attempt(PROFILE_SEALED, asks_opaque=asks_opaque)
+    sent = await attempt.sent_by(answering(ANSWER, content_type=JSON), without="accept")
+    shown = OPAQUE_MEDIA_TYPE if asks_opaque else JSON
+    assert header_of(sent, b"content-type") == [shown.encode()]
+    assert attempt.read(sent, [body_of(sent)]) == ANSWER
+
+
+@PROFILES
+async def test_an_answer_relabelled_as_the_other_container_is_refused(
+    profile: int,
+) -> None:
+    attempt = Attempt(profile, asks_opaque=False)
+    sent = await attempt.answer(ANSWER, content_type=JSON)
     envelope = json.loads(body_of(sent))
     text = envelope["choices"][0]["message"]["content"]
     frame = base64.b64decode(text.removeprefix("sgop1."))
     sent[0]["headers"] = [(b"content-type", OPAQUE_MEDIA_TYPE.encode())]
     with pytest.raises(errors.UnexpectedParametersError):
-        read(exchange, sent, [struct.pack(">I", len(frame)) + frame])
+        attempt.read(sent, [struct.pack(">I", len(frame)) + frame])
 
 
 def repeated(wire: bytes) -> bytes:
@@ -349,23 +389,30 @@ def without_last(wire: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("is_stream", [False, True])
+@PROFILES
 async def test_what_is_done_to_it_on_the_way_is_noticed(
-    tamper: Callable[[bytes], bytes], error: type[Exception], is_stream: bool
+    tamper: Callable[[bytes], bytes],
+    error: type[Exception],
+    is_stream: bool,
+    profile: int,
 ) -> None:
-    exchange = begin(asks_opaque=True)
+    attempt = Attempt(profile)
     if is_stream:
-        sent = await answer_to(exchange, chunk(0), chunk(1), DONE)
+        sent = await attempt.answer(chunk(0), chunk(1), DONE)
     else:
-        sent = await answer_to(exchange, ANSWER, content_type=JSON)
+        sent = await attempt.answer(ANSWER, content_type=JSON)
     with pytest.raises(error):
-        read(exchange, sent, [tamper(body_of(sent))])
+        attempt.read(sent, [tamper(body_of(sent))])
 
 
-async def test_an_error_that_is_not_sealed_is_reported_to_who_asked_for_it() -> None:
-    exchange = begin(asks_opaque=True)
+@PROFILES
+async def test_an_error_that_is_not_sealed_is_reported_to_who_asked_for_it(
+    profile: int,
+) -> None:
+    attempt = Attempt(profile)
     sent = await ask(protect(answering(ANSWER)), b"{}")
-    assert read(exchange, sent, [body_of(sent)]) == body_of(sent)
-    report = exchange.report(400, sent[0]["headers"])
+    assert attempt.read(sent, [body_of(sent)]) == body_of(sent)
+    report = attempt.report(400, sent[0]["headers"])
     assert report.status == 400
     assert (b"x-output-protection", b"unauthenticated") in report.headers
 
@@ -380,9 +427,9 @@ class Cut(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         headers = [(name.lower(), value) for name, value in request.headers.raw]
-        sent = await ask(
-            self._app, await request.aread(), headers=headers, content_type=None
-        )
+        asked = {"path": request.url.path, "method": request.method}
+        body = await request.aread()
+        sent = await ask(self._app, body, headers=headers, content_type=None, **asked)
         self.wire = body_of(sent)
         response_headers = list(sent[0]["headers"])
         return httpx2.Response(
@@ -401,9 +448,12 @@ class Cut(httpx2.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("size", [1, 50, 100_000])
-async def test_a_client_gets_the_stream_as_the_application_wrote_it(size: int) -> None:
+@PROFILES
+async def test_a_client_gets_the_stream_as_the_application_wrote_it(
+    size: int, profile: int
+) -> None:
     inner = Cut(protect(answering(chunk(0), USAGE, DONE), RING), size)
-    protection = Protection(ClientSettings(asks_opaque=True))
+    protection = protection_in(profile)
     transport = AsyncProtectedTransport(inner, protection=protection)
     async with httpx2.AsyncClient(transport=transport) as client:
         answer = await client.post(f"http://server.test{CHAT}", json={"stream": True})

@@ -17,8 +17,9 @@ from stainedglass_output_protection.vllm import (
     registry,
     server_keys,
 )
+from stainedglass_output_protection.vllm.environment import variable_of
 from stainedglass_output_protection.vllm.middleware import UserPublicKeyMiddleware
-from stainedglass_output_protection.vllm.settings import Settings, variable_of
+from stainedglass_output_protection.vllm.settings import Settings
 from tests.vllm_layer.app import build_app
 
 EMPTY = inspect.Parameter.empty
@@ -89,11 +90,17 @@ def test_variables_and_defaults() -> None:
         "SG_SERVER_PUBLIC_KEY_HEADER_NAME": "x-server-public-key",
         "SG_CLIENT_KEY_MEMBER_NAME": "sg_client_public_key",
         "SG_KEY_REFRESH_TIME_S": 3600.0,
+        "SG_KEY_OVERLAP_EPOCHS": 1,
         "SG_IDENTITY_KEY_FILE": None,
+        "SG_FLEET_SECRET_FILE": None,
+        "SG_EVIDENCE_PROVIDER": None,
         "SG_KEYLESS_REQUESTS": KeylessPolicy.REQUIRED,
         "SG_PROTECTED_ROUTES": frozenset(),
         "SG_CLEAR_ROUTES": frozenset(),
         "SG_ALLOW_LEAKS": frozenset(),
+        "SG_REQUIRE_SEALED_REQUESTS": False,
+        "SG_SEALED_AUTHORIZATION": False,
+        "SG_MAX_SEALED_REQUEST_BYTES": 64 * 1024 * 1024,
     }
 
 

@@ -108,6 +108,9 @@ def test_what_is_missing_is_named_with_its_extra(blocked: str, extra: str) -> No
         ("SG_CLIENT_PUBLIC_KEY_HEADER_NAME", "no token"),
         ("SG_SERVER_PUBLIC_KEY_HEADER_NAME", ""),
         ("SG_IDENTITY_KEY_FILE", "/nowhere"),
+        ("SG_FLEET_SECRET_FILE", "/nowhere"),
+        ("SG_KEY_OVERLAP_EPOCHS", "0"),
+        ("SG_EVIDENCE_PROVIDER", "nothing"),
     ],
 )
 def test_bad_setting_is_one_sentence_and_status_2(variable: str, value: str) -> None:
@@ -139,6 +142,10 @@ def test_report_is_in_the_format_of_vllm_and_the_identity_file_goes_at_the_end()
         "def cmd(options):\n"
         "    path = os.environ['SG_IDENTITY_KEY_FILE']\n"
         "    print('PATH', path, os.path.exists(path))\n"
+        "    epochs = os.environ['SG_SHARED_EPOCHS_FILE']\n"
+        "    print('EPOCHS', epochs, os.path.exists(epochs))\n"
+        "    replay = os.path.dirname(os.environ['SG_SHARED_REPLAY_FILE'])\n"
+        "    print('REPLAY', replay, os.path.exists(replay))\n"
         "    print('PLUGINS', os.environ['VLLM_PLUGINS'])\n"
         "command.ServeSubcommand.cmd = staticmethod(cmd)\n" + COMMAND,
         "serve",
@@ -156,11 +163,14 @@ def test_report_is_in_the_format_of_vllm_and_the_identity_file_goes_at_the_end()
     assert log.count("SG_KEY_REFRESH_TIMES is not a setting") == 1
     assert "SG_VLLM_PORT" not in log
     assert "SG_SERVER_IDENTITY=SHA256:" in log
-    _, path, existed = next(
-        line for line in log.splitlines() if line.startswith("PATH")
-    ).split()
-    assert existed == "True"
-    assert not Path(path).parent.exists()
+    for name in ("PATH", "EPOCHS", "REPLAY"):
+        _, path, existed = next(
+            line for line in log.splitlines() if line.startswith(name)
+        ).split()
+        assert existed == "True"
+        gone = Path(path) if name == "REPLAY" else Path(path).parent
+        assert not gone.exists()
+    assert "SG_SHARED" not in log
     assert "PLUGINS something_else,stainedglass_output_protection" in log
 
 

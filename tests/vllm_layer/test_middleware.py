@@ -159,14 +159,28 @@ async def test_server_does_not_start_if_the_stack_is_an_older_one() -> None:
             pass
 
 
-def test_several_api_servers_need_a_shared_identity(
-    monkeypatch: pytest.MonkeyPatch, identity_file: Any
+def test_several_api_servers_need_a_shared_identity_and_shared_epochs(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Any, fleet_file: Any
 ) -> None:
     arguments = Namespace(api_server_count=2)
     with pytest.raises(ConfigurationError, match="SG_IDENTITY_KEY_FILE"):
         protecting(build_app)(arguments)
     monkeypatch.setenv("SG_IDENTITY_KEY_FILE", str(identity_file))
+    with pytest.raises(
+        ConfigurationError, match=r"SG_FLEET_SECRET_FILE.*keys generate"
+    ):
+        protecting(build_app)(arguments)
+    assert is_protected(protecting(build_app)(Namespace(api_server_count=1)))
+    monkeypatch.setenv("SG_FLEET_SECRET_FILE", str(fleet_file))
     assert is_protected(protecting(build_app)(arguments))
+
+
+def test_a_provider_of_evidence_that_is_not_there_keeps_the_server_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SG_EVIDENCE_PROVIDER", "no_such_package.quotes:quote")
+    with pytest.raises(ConfigurationError, match=r"SG_EVIDENCE_PROVIDER.*PYTHONPATH"):
+        protecting(build_app)(Namespace())
 
 
 async def test_custom_dispatch_runs_inside_the_protection(

@@ -164,7 +164,7 @@ COMMANDS = {
     "collect-env": "use vllm collect-env",
     "download-kernels": "use vllm download-kernels",
     "preload": "use vllm preload",
-    "anything": "The only command is serve",
+    "anything": "The commands are serve and keys",
 }
 
 

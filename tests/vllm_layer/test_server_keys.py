@@ -6,13 +6,22 @@ import asyncio
 import contextlib
 from argparse import Namespace
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
 
 from stainedglass_output_protection.errors import KeysUnavailableError
+from stainedglass_output_protection.protocol.key_document import KeyDocument
 from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.epoch_table import Table
+from stainedglass_output_protection.server.epochs import EpochTimes
+from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
+from stainedglass_output_protection.server.own_epochs import OwnEpochs
+from stainedglass_output_protection.server.shared_epochs import SharedEpochs
+from stainedglass_output_protection.vllm import environment, start_barrier
+from stainedglass_output_protection.vllm.private_files import make_private_file
 from stainedglass_output_protection.vllm.server_keys import (
     ephemeral_key_lifespan_factory,
     inject_key_lifespan,
@@ -20,6 +29,11 @@ from stainedglass_output_protection.vllm.server_keys import (
     ring_of,
 )
 from tests.vllm_layer.app import build_app, vllm_lifespan
+
+
+@contextlib.asynccontextmanager
+async def plain_lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
 
 
 def scope_with(app: Any) -> dict[str, Any]:
@@ -98,6 +112,64 @@ async def test_injected_twice_and_merged_by_fastapi_it_is_there_once() -> None:
     app = inject_key_lifespan(build, 60)(Namespace())
     async with app.router.lifespan_context(app):
         assert len(asyncio.all_tasks()) == 2
+
+
+def source_of(app: FastAPI) -> object:
+    return ring_of(scope_with(app))._source
+
+
+async def test_epochs_are_the_process_s_own_without_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SG_KEY_OVERLAP_EPOCHS", "3")
+    app = FastAPI()
+    async with ephemeral_key_lifespan_factory(60)(plain_lifespan)(app):
+        source = source_of(app)
+        assert isinstance(source, OwnEpochs)
+        assert source.times == EpochTimes(60_000, 3)
+
+
+async def test_epochs_are_shared_by_the_processes_of_one_server() -> None:
+    environment.mark_for_children()
+    table = make_private_file("epochs", Table().encode())
+    environment.hand_epoch_table_to_children(table)
+    apps = [FastAPI(), FastAPI()]
+    wrap = ephemeral_key_lifespan_factory(60)(plain_lifespan)
+    async with wrap(apps[0]), wrap(apps[1]):
+        assert isinstance(source_of(apps[0]), SharedEpochs)
+        assert key_of(apps[0]) == key_of(apps[1])
+
+
+async def test_epochs_are_the_fleet_s_and_so_is_their_period(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path, fleet_file: Path
+) -> None:
+    monkeypatch.setenv("SG_IDENTITY_KEY_FILE", str(identity_file))
+    monkeypatch.setenv("SG_FLEET_SECRET_FILE", str(fleet_file))
+    # What an earlier process may have run is too old when this one is ready.
+    mark = unix_ms() + 300
+    monkeypatch.setattr(start_barrier, "_MARK_MS", mark)
+    apps = [FastAPI(), FastAPI()]
+    wrap = ephemeral_key_lifespan_factory(3600)(plain_lifespan)
+    async with wrap(apps[0]), wrap(apps[1]):
+        assert unix_ms() > mark == start_barrier.start_mark_ms()
+        source = source_of(apps[0])
+        assert isinstance(source, FleetEpochs)
+        assert source.times == EpochTimes(90_000, 2)
+        keys = [ring_of(scope_with(app)).current(unix_ms()) for app in apps]
+        assert keys[0].statement.body == keys[1].statement.body
+
+
+async def test_evidence_is_in_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SG_EVIDENCE_PROVIDER", f"{__name__}:quote")
+    app = FastAPI()
+    async with ephemeral_key_lifespan_factory(60)(plain_lifespan)(app):
+        key = ring_of(scope_with(app)).current(unix_ms())
+    document = KeyDocument.from_text(key.document_text)
+    assert document.evidence == b"quote of " + key.statement.digest
+
+
+def quote(digest: bytes) -> bytes:
+    return b"quote of " + digest
 
 
 def test_app_without_keys_is_a_type_error() -> None:

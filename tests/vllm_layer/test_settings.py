@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.server.epochs import EpochTimes
+from stainedglass_output_protection.server.fleet_secret import (
+    FleetSecret,
+    fleet_text,
+)
+from stainedglass_output_protection.vllm import environment
+from stainedglass_output_protection.vllm.evidence import load_evidence_provider
 from stainedglass_output_protection.vllm.identity import (
     process_identity,
     read_identity_file,
@@ -26,7 +34,8 @@ CLIENT_HEADER = "SG_CLIENT_PUBLIC_KEY_HEADER_NAME"
 SERVER_HEADER = "SG_SERVER_PUBLIC_KEY_HEADER_NAME"
 REFRESH = "SG_KEY_REFRESH_TIME_S"
 IDENTITY = "SG_IDENTITY_KEY_FILE"
-MAKE_ONE = "openssl genpkey -algorithm ed25519 -out FILE && chmod 600 FILE"
+FLEET = "SG_FLEET_SECRET_FILE"
+MAKE_ONE = "sg-vllm keys generate --identity FILE"
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -84,6 +93,111 @@ def test_refresh_time_at_the_limits_is_accepted(
 ) -> None:
     monkeypatch.setenv(REFRESH, seconds)
     assert load_settings().key_refresh_time_s == float(seconds)
+
+
+@pytest.mark.parametrize("overlap", ["0", "-1", "256", "1.5", "", "many"])
+def test_overlap_out_of_range_is_refused(
+    monkeypatch: pytest.MonkeyPatch, overlap: str
+) -> None:
+    monkeypatch.setenv("SG_KEY_OVERLAP_EPOCHS", overlap)
+    with pytest.raises(
+        ConfigurationError, match=r"^SG_KEY_OVERLAP_EPOCHS must be a whole number"
+    ):
+        load_settings()
+
+
+def test_an_epoch_s_life_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REFRESH, "43200")
+    monkeypatch.setenv("SG_KEY_OVERLAP_EPOCHS", "3")
+    assert load_settings().key_overlap_epochs == 3
+    monkeypatch.setenv("SG_KEY_OVERLAP_EPOCHS", "4")
+    with pytest.raises(
+        ConfigurationError, match=f"{REFRESH} and SG_KEY_OVERLAP_EPOCHS"
+    ):
+        load_settings()
+
+
+def test_a_fleet_s_file_says_the_period_and_needs_an_identity(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path, fleet_file: Path
+) -> None:
+    monkeypatch.setenv("SG_FLEET_SECRET_FILE", str(fleet_file))
+    with pytest.raises(ConfigurationError, match=f"^{IDENTITY} must be set.*{FLEET}"):
+        load_settings()
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    text = load_settings().describe()
+    assert f"{REFRESH}=see (the fleet's file)" in text
+    assert f"{FLEET}={fleet_file} (environment)" in text
+    for line in fleet_file.read_text().splitlines():
+        assert line not in text
+    for name in (REFRESH, "SG_KEY_OVERLAP_EPOCHS"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            with pytest.raises(ConfigurationError, match=f"^{name} must not.*{FLEET}"):
+                load_settings()
+
+
+def test_a_fleet_s_file_that_is_no_such_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path, fleet_file: Path
+) -> None:
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    monkeypatch.setenv(FLEET, str(identity_file))
+    with pytest.raises(ConfigurationError, match=f"^{FLEET}: .*keys generate --fleet"):
+        load_settings()
+    monkeypatch.setenv(FLEET, str(fleet_file))
+    fleet_file.chmod(0o644)
+    with pytest.raises(ConfigurationError, match=f"^{FLEET}: .*chmod 600"):
+        load_settings()
+    monkeypatch.setenv(FLEET, "")
+    with pytest.raises(ConfigurationError, match=f"^{FLEET} is set but empty"):
+        load_settings()
+
+
+def test_a_fleet_s_file_whose_base_is_too_old_is_refused(
+    monkeypatch: pytest.MonkeyPatch, identity_file: Path, fleet_file: Path
+) -> None:
+    fleet = FleetSecret(0, EpochTimes(1000), 0, bytes(32))
+    fleet_file.write_bytes(fleet_text(fleet))
+    monkeypatch.setenv(IDENTITY, str(identity_file))
+    monkeypatch.setenv(FLEET, str(fleet_file))
+    with pytest.raises(ConfigurationError, match=f"^{FLEET}: .*keys advance"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["", "module", "a:b:c", "a b:c", ":f", "m:", "../m:f"])
+def test_a_name_that_can_be_no_function_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("SG_EVIDENCE_PROVIDER", name)
+    with pytest.raises(ConfigurationError, match=r"^SG_EVIDENCE_PROVIDER must name"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "name", ["no_such_module:f", "json:no_such_function", "json:__name__"]
+)
+def test_a_provider_of_evidence_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"SG_EVIDENCE_PROVIDER: {name}"):
+        load_evidence_provider(name)
+
+
+def test_a_provider_of_evidence_is_imported() -> None:
+    assert load_evidence_provider(None) is None
+    assert load_evidence_provider("hashlib:sha256") is hashlib.sha256
+
+
+def test_names_that_our_parent_did_not_set_mean_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SG_SHARED_EPOCHS_FILE", "/a")
+    monkeypatch.setenv("SG_SHARED_REPLAY_FILE", "/b")
+    assert environment.epoch_table_path() is None
+    assert environment.replay_store_path() is None
+    environment.mark_for_children()
+    assert environment.epoch_table_path() == Path("/a")
+    assert environment.replay_store_path() == Path("/b")
+    environment.hand_epoch_table_to_children(None)
+    assert environment.epoch_table_path() is None
+    assert setting_warnings() == []
 
 
 def _x25519_pem() -> bytes:

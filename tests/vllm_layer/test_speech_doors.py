@@ -96,14 +96,29 @@ def test_a_transcript_opens_to_what_the_router_emitted(
     assert opened.content_type == plain.headers["content-type"]
 
 
+@pytest.fixture
+def known_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where clients here remember who answered first."""
+    monkeypatch.setenv("SG_KNOWN_SERVERS_FILE", str(tmp_path / "known_servers"))
+
+
+@pytest.mark.usefixtures("known_servers")
+@pytest.mark.parametrize("profile", ["output", "sealed"])
 @pytest.mark.parametrize("opaque", [False, True])
 @pytest.mark.parametrize(("path", "response_format", "stream"), ASKED)
 def test_a_client_sees_no_difference(
-    ports: Ports, path: str, response_format: str, stream: bool, opaque: bool
+    ports: Ports,
+    path: str,
+    response_format: str,
+    stream: bool,
+    opaque: bool,
+    profile: str,
 ) -> None:
     asked = form(response_format, stream=stream)
     plain = post(ports.plain, path, asked)
-    with protected_client(opaque=opaque) as client:
+    with protected_client(
+        profile=profile, opaque=opaque, trust_on_first_use=True
+    ) as client:
         url = f"http://127.0.0.1:{ports.protected}{path}"
         answer = client.post(url, **asked)
     assert answer.content == plain.content
