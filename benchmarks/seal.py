@@ -63,13 +63,14 @@ def table(found: dict[str, Any]) -> str:
     first = found["first_event"]
     lines = [
         f"Cost per event, in do-nothing BaseHTTPMiddlewares: at most "
-        f"{targets['cost_ratio']:.3f}, but for logprobs and continuous usage "
+        f"{targets['cost_ratio']:.3f}, larger events in proportion to their bytes "
         f"({found['cost'][0]['loop']})"
     ]
     lines += [
-        f"  {row['shape']:24} {row['ratio']:6.3f}  ({row['ratio_low']:.3f} to "
-        f"{row['ratio_high']:.3f})  {row['protection_us']:6.2f} us against "
-        f"{row['base_http_us']:.2f} us{_verdict(row)}"
+        f"  {row['shape']:24} {row['ratio']:6.3f} of {row['limit']:.3f}  "
+        f"({row['ratio_low']:.3f} to {row['ratio_high']:.3f})  "
+        f"{row['protection_us']:6.2f} us against {row['base_http_us']:.2f} us"
+        f"{_verdict(row)}"
         for row in found["cost"]
     ]
     limits = ", ".join(f"{at} for {name}" for name, at in targets["size_ratio"].items())

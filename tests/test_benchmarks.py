@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("mistral_common", reason="the benchmarks read its tokenizer")
 
-from benchmarks import leakage, memory, seal, size
+from benchmarks import cost, leakage, memory, seal, size
 from benchmarks.events import SHAPES, Shape
 from benchmarks.harness import SEVERAL, one_response
 
@@ -32,7 +33,8 @@ def test_quick_run_reports_every_part(capsys: pytest.CaptureFixture[str]) -> Non
     for part in ("cost", "size", "leakage"):
         assert found[part]
         assert all(row["shape"] and "met" in row for row in found[part])
-    assert {"ratio", "protection_us", "base_http_us"} <= set(found["cost"][0])
+    measured = {"ratio", "limit", "protection_us", "base_http_us"}
+    assert measured <= set(found["cost"][0])
     assert {"ratio", "plain", "protected"} <= set(found["size"][0])
     assert {"bits", "changes", "sizes", "of_what"} <= set(found["leakage"][0])
     assert {"added_ms", "requests"} <= set(found["first_event"])
@@ -43,7 +45,28 @@ def test_table_shows_every_measurement(capsys: pytest.CaptureFixture[str]) -> No
 
     text = capsys.readouterr().out
     assert text.count("content  ") == 4
+    assert " of 0.333  (" in text
     assert "First event" in text
+
+
+def test_larger_events_may_cost_more_in_proportion_to_their_bytes() -> None:
+    limits = {shape.name: cost.limit_of(shape) for shape in SHAPES}
+
+    assert limits["content"] == limits["messages"] == cost.TARGET_RATIO
+    content, usage = (
+        [len(event.data) for event in one_response(shape, cost.EVENTS)]
+        for shape in (SHAPES[0], SHAPES[7])
+    )
+    larger = sum(usage) / len(usage) / (sum(content) / len(content))
+    assert 1.4 < larger < 1.5
+    assert limits["continuous usage"] == pytest.approx(cost.TARGET_RATIO * larger)
+
+
+def test_a_cost_beyond_its_limit_is_no_success() -> None:
+    measured = cost.measure(SHAPES[0], rounds=2, events=20)
+
+    assert not replace(measured, ratio=0.5, limit=0.49).is_met
+    assert replace(measured, ratio=0.5, limit=0.5).is_met
 
 
 def test_information_is_that_of_the_definition() -> None:

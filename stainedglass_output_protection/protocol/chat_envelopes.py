@@ -6,22 +6,20 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 from stainedglass_output_protection.protocol.envelope import (
     CARRIER,
-    EVENT_END,
     SEALED_EVENT,
     Envelope,
     body_of,
     encode,
     event_of,
-    padded,
 )
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.readable import (
     Common,
     Number,
     Text,
-    Usage,
     error_members,
     present,
     read,
@@ -30,21 +28,18 @@ from stainedglass_output_protection.protocol.readable import (
     shown_role,
     shown_usage,
 )
+from stainedglass_output_protection.protocol.usage_end import with_usage
 
 _FINISH_WIDTH = len('"length"')
-_TAIL = b"}" + EVENT_END
-_USAGE_END = (
-    b',"usage":{"prompt_tokens":%7d,"total_tokens":%7d,"completion_tokens":%7d}' + _TAIL
-)
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """A chat message or delta."""
 
     role: Text = UNSET
 
 
-class Choice(Struct):
+class Choice(Struct, gc=False):
     """A choice of a chat completion or a completion, unary or streamed."""
 
     index: Number = UNSET
@@ -85,14 +80,17 @@ class ChatEnvelopes(PlainEnvelopes):
 
     def event(self, data: bytes) -> Envelope:
         """Return the envelope of one event: the same object while it is the same."""
-        members = read(_completion, data)
-        if members is None or (members.choices is UNSET and members.error is UNSET):
+        try:
+            members = _completion.decode(data)
+        except JSON_ERRORS:
+            return SEALED_EVENT
+        if members.choices is UNSET and members.error is UNSET:
             return SEALED_EVENT
         usage, members.usage = members.usage, UNSET
         if members != self._latest:
             self._latest = members
             self._envelope = event_of(self._members(members, is_padded=True))
-        return self._envelope if usage is UNSET else _with_usage(self._envelope, usage)
+        return self._envelope if usage is UNSET else with_usage(self._envelope, usage)
 
     def final(self, data: bytes | None) -> Envelope:
         """Return the envelope of the final event, in the shape of the latest one."""
@@ -150,23 +148,3 @@ class ChatEnvelopes(PlainEnvelopes):
 def _message(message: Any, carrier: str | None) -> dict[str, Any]:
     role = shown_role(message.role) if isinstance(message, Message) else UNSET
     return present(role=role, content=carrier if carrier is not None else UNSET)
-
-
-def _with_usage(envelope: Envelope, usage: Usage | None) -> Envelope:
-    """Return the envelope of an event with ``usage`` added: it changes every time."""
-    try:
-        # None and UNSET are no numbers: the usual case needs no more checks.
-        end = _USAGE_END % (
-            usage.prompt_tokens,  # type: ignore[union-attr]
-            usage.total_tokens,  # type: ignore[union-attr]
-            usage.completion_tokens,  # type: ignore[union-attr]
-        )
-    except (AttributeError, TypeError):
-        shown = shown_usage(usage)
-        if shown is not None:
-            shown = {name: padded(count) for name, count in shown.items()}
-        end = b',"usage":' + encode(shown) + _TAIL
-    before, after = envelope.before, envelope.after
-    if after is None:
-        return Envelope(before[: -len(_TAIL)] + end, None)
-    return Envelope(before, after[: -len(_TAIL)] + end, None, False)

@@ -35,6 +35,7 @@ class Envelope(NamedTuple):
     If ``end`` is there, the number of the event goes between ``after`` and ``end``.
     ``repeats`` says that other events of its stream are likely to have the same one;
     ``is_apart`` that the event is of a kind whose size is not that of a piece of text.
+    ``without_usage`` is there if it ends with a usage, and is what it is without.
     """
 
     before: bytes
@@ -42,6 +43,7 @@ class Envelope(NamedTuple):
     end: bytes | None = None
     repeats: bool = True
     is_apart: bool = False
+    without_usage: Envelope | None = None
 
     def around(self, frame_text: bytes, number: int = 0) -> bytes:
         """Return the envelope with a frame in it. It must have room."""

@@ -9,6 +9,8 @@ from stainedglass_output_protection.protocol.constants import MAX_EVENT
 
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+# Bytes are looked for as numbers: that takes a fraction of the time.
+_CR, _LF = b"\r\n"
 
 
 class EventSplitter:
@@ -33,7 +35,7 @@ class EventSplitter:
         if (
             not self._buffer
             and data.find(b"\n\n") == len(data) - 2 > 0
-            and b"\r" not in data
+            and _CR not in data
             and len(data) <= self._limit
         ):
             # One whole event at a time is what engines send.
@@ -73,10 +75,11 @@ class EventSplitter:
 def one_line_data(block: bytes) -> bytes | None:
     """Return the data of a whole event that is one line of data; None for any other."""
     if (
-        block.startswith(b"data: ")
-        and block.endswith(b"\n\n")
+        block[:6] == b"data: "
+        # The first line end is the last byte but one.
         and block.find(b"\n") == len(block) - 2
-        and b"\r" not in block
+        and block[-1] == _LF
+        and _CR not in block
     ):
         return block[6:-2]
     return None

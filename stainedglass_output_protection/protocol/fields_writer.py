@@ -11,8 +11,8 @@ from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
 from stainedglass_output_protection.protocol.encoding import frame_to_text
 from stainedglass_output_protection.protocol.envelope import Envelope, number_text
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
+from stainedglass_output_protection.protocol.quick_writer import QuickWriter
 from stainedglass_output_protection.protocol.sealer import Sealer
-from stainedglass_output_protection.protocol.stream_writer import StreamWriter
 
 _PREFIX = TEXT_PREFIX.encode("ascii")
 COMMENT = b":\n\n"
@@ -23,22 +23,20 @@ def seal_fields_body(sealer: Sealer, body: bytes, envelopes: PlainEnvelopes) -> 
     return envelopes.body(body).around(frame_to_text(sealer.seal_body(body)))
 
 
-class FieldsStream(StreamWriter):
+class FieldsStream(QuickWriter):
     """Writes one protected stream of events."""
 
     __slots__ = ()
+    shows_bare = True
 
-    def _written(self, envelope: Envelope, frame: bytes) -> bytes:
-        before, after, end, _, _ = envelope
+    def _written(self, envelope: Envelope, frame: bytes, usage: bytes = b"") -> bytes:
+        before, after, end, _, _, _ = envelope
         text = b2a_base64(frame, newline=False)
         if end is None:
-            return b"".join((before, _PREFIX, text, after))  # type: ignore[arg-type]
+            return b"".join((before, _PREFIX, text, after, usage))  # type: ignore[arg-type]
         self._number = number = self._number + 1
         counted = number_text(number)
         return b"".join((before, _PREFIX, text, after, counted, end))  # type: ignore[arg-type]
-
-    def _is_bare(self, envelope: Envelope) -> bool:
-        return envelope.after is None
 
     def _comment(self) -> bytes:
         return COMMENT

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 
 from stainedglass_output_protection.protocol.envelope import Envelope
+from stainedglass_output_protection.protocol.quick_writer import QuickWriter
 from stainedglass_output_protection.protocol.sealer import Sealer
-from stainedglass_output_protection.protocol.stream_writer import StreamWriter
 
 _LENGTH = struct.Struct(">I")
 
@@ -25,16 +25,14 @@ def with_length(frame: bytes) -> bytes:
     return _LENGTH.pack(len(frame)) + frame
 
 
-class OpaqueStream(StreamWriter):
+class OpaqueStream(QuickWriter):
     """Writes one protected stream of events."""
 
     __slots__ = ()
+    shows_bare = False
 
-    def _written(self, envelope: Envelope, frame: bytes) -> bytes:
+    def _written(self, envelope: Envelope, frame: bytes, usage: bytes = b"") -> bytes:
         return with_length(frame)
-
-    def _is_bare(self, envelope: Envelope) -> bool:
-        return False
 
     def _comment(self) -> bytes:
         # Comments keep connections alive, so something has to go out.

@@ -22,8 +22,10 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 Text = str | UnsetType | None
 Number = int | UnsetType | None
 
+# ``gc=False`` below: made for every event that is parsed, and never part of a cycle.
 
-class Usage(Struct):
+
+class Usage(Struct, gc=False):
     """Token counts. ``cached_tokens`` and other details are not readable."""
 
     prompt_tokens: Number = UNSET
@@ -33,14 +35,14 @@ class Usage(Struct):
     output_tokens: Number = UNSET
 
 
-class ErrorInfo(Struct):
+class ErrorInfo(Struct, gc=False):
     """An error's type and code."""
 
     type: Text = UNSET
     code: str | int | UnsetType | None = UNSET
 
 
-class Common(Struct):
+class Common(Struct, gc=False):
     """What stays readable of every object, and of every error."""
 
     id: Text = UNSET

@@ -20,6 +20,7 @@ from stainedglass_output_protection.protocol.opener import Opener
 from stainedglass_output_protection.protocol.routes import TABLE
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.protected_response import ProtectedResponse
+from stainedglass_output_protection.server.response_keys import output_keys
 from tests.asgi_driver import make_ring
 
 # Neither JSON nor base64 has it by chance.
@@ -95,8 +96,7 @@ def test_any_stream_comes_out_as_it_went_in(
     path: str, blocks: list[bytes], together: int, size: int, is_opaque: bool
 ) -> None:
     response = ProtectedResponse(
-        epoch_key=RING.current(unix_ms()),
-        client_public_key=KEY_PAIR.public_key,
+        keys=output_keys(RING.current(unix_ms()), KEY_PAIR.public_key),
         route=TABLE.row(path),
         server_key_header="x-server-public-key",
         status=200,
