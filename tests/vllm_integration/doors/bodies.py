@@ -17,7 +17,7 @@ from tests.vllm_integration.doors.door import (
     refused,
     said,
 )
-from tests.vllm_integration.servers import MODEL
+from tests.vllm_integration.servers import CONTEXT, MODEL
 
 _CHAT = said("canary")
 _MESSAGES = _CHAT["messages"]
@@ -28,6 +28,8 @@ _RESPONSE = {"model": MODEL, "input": _MESSAGES[0]["content"], "temperature": 0}
 _RESPONSES = "/v1/responses"
 _STORED = {**_RESPONSE, "store": True}
 _STORY = {"input": "Tell me a long story."}
+# Lasts half a minute, so that it has not ended when its cancel arrives.
+_ENDLESS = {**_STORY, "ignore_eos": True, "max_output_tokens": CONTEXT - 1024}
 _ANTHROPIC = {"model": MODEL, "messages": _MESSAGES, "max_tokens": 64, "temperature": 0}
 _COHERE = {"model": MODEL, "messages": _MESSAGES, "max_tokens": 64, "temperature": 0}
 _ORIGINAL = {"model": MODEL, "chat_request": _CHAT}
@@ -105,7 +107,7 @@ GENERATE: dict[tuple[str, str], Door] = {
     ),
     ("POST", "/v1/responses/{response_id}/cancel"): Door(
         (
-            Ask({**_STORED, **_STORY, "background": True}, _RESPONSES, keep="long"),
+            Ask({**_STORED, **_ENDLESS, "background": True}, _RESPONSES, keep="long"),
             Ask(path=lambda facts: f"/v1/responses/{facts.kept['long']['id']}/cancel"),
         ),
         (Ask(path="/v1/responses/resp_nobody/cancel"),),
