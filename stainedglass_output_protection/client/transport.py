@@ -16,6 +16,11 @@ from stainedglass_output_protection.client.deferral import (
 )
 from stainedglass_output_protection.client.exchange import Exchange
 from stainedglass_output_protection.client.protection import Protection
+from stainedglass_output_protection.client.reading import (
+    asked_of,
+    whole_body,
+    whole_body_async,
+)
 from stainedglass_output_protection.client.request import Request
 from stainedglass_output_protection.client.streams import (
     AsyncOpenedStream,
@@ -29,14 +34,6 @@ from stainedglass_output_protection.client.verdict import (
 )
 from stainedglass_output_protection.errors import OutputProtectionError
 
-# A digest or a signature of the body: nothing may be added to it any more.
-_OVER_THE_BODY = (
-    "content-digest",
-    "digest",
-    "content-md5",
-    "signature",
-    "x-amz-content-sha256",
-)
 # What brings a key document. An error that may hold one may hold other things, too.
 _MAX_DOCUMENT_BODY = 1024 * 1024
 # They describe a body that was read, and decoded.
@@ -79,7 +76,7 @@ class _Driver:
         return f"{type(self).__name__}({self._inner!r})"
 
     def _begin(self, request: Any) -> tuple[Exchange, Request]:
-        asked = _asked(request)
+        asked = asked_of(request)
         return self._protection.begin(asked), asked
 
     def _document_request(self, request: Any, path: str) -> Any:
@@ -173,13 +170,13 @@ class SyncDriver(_Driver):
         if exchange.document_path is not None:
             wanted = self._document_request(request, exchange.document_path)
             answer = self._inner.handle_request(wanted)
-            content = _read(answer, HeldBytes(_MAX_DOCUMENT_BODY))
+            content = whole_body(answer, HeldBytes(_MAX_DOCUMENT_BODY))
             exchange.take_document(answer.status_code, content)
         inner_response = self._inner.handle_request(
             self._sent(exchange, asked, request)
         )
         while exchange.may_learn(inner_response.status_code):
-            content = _read(inner_response, HeldBytes())
+            content = whole_body(inner_response, HeldBytes())
             if exchange.learn(content):
                 sent = self._sent(exchange, asked, request)
                 inner_response = self._inner.handle_request(sent)
@@ -231,13 +228,13 @@ class AsyncDriver(_Driver):
         if exchange.document_path is not None:
             wanted = self._document_request(request, exchange.document_path)
             answer = await self._inner.handle_async_request(wanted)
-            content = await _read_async(answer, HeldBytes(_MAX_DOCUMENT_BODY))
+            content = await whole_body_async(answer, HeldBytes(_MAX_DOCUMENT_BODY))
             exchange.take_document(answer.status_code, content)
         inner_response = await self._inner.handle_async_request(
             self._sent(exchange, asked, request)
         )
         while exchange.may_learn(inner_response.status_code):
-            content = await _read_async(inner_response, HeldBytes())
+            content = await whole_body_async(inner_response, HeldBytes())
             if exchange.learn(content):
                 sent = self._sent(exchange, asked, request)
                 inner_response = await self._inner.handle_async_request(sent)
@@ -265,47 +262,3 @@ class AsyncDriver(_Driver):
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self._inner.__aexit__(*exc_info)
-
-
-def _body_in_memory(request: Any) -> bytes:
-    """Return a request's body; nothing if it is a stream that was not read."""
-    try:
-        return bytes(request.content)
-    except RuntimeError:
-        return b""
-
-
-def _asked(request: Any) -> Request:
-    url = request.url
-    raw_path, _, query = bytes(url.raw_path).partition(b"?")
-    headers = request.headers
-    return Request(
-        method=request.method,
-        origin=(url.scheme, url.host, url.port),
-        raw_path=raw_path.decode("ascii", "replace"),
-        path=url.path,
-        query=query.decode("ascii", "replace"),
-        content_type=headers.get("content-type", ""),
-        authorization=headers.get("authorization", ""),
-        body=_body_in_memory(request),
-        has_digest=any(name in headers for name in _OVER_THE_BODY),
-    )
-
-
-def _read(response: Any, held: HeldBytes) -> bytes:
-    """Return a response's body, as much as ``held`` takes, and close the response."""
-    try:
-        for chunk in response.iter_bytes():
-            held.add(chunk)
-    finally:
-        response.close()
-    return held.take()
-
-
-async def _read_async(response: Any, held: HeldBytes) -> bytes:
-    try:
-        async for chunk in response.aiter_bytes():
-            held.add(chunk)
-    finally:
-        await response.aclose()
-    return held.take()
