@@ -26,8 +26,10 @@ class DocumentCache:
         document = self._document
         if document is None:
             return None
-        life = document.retires_at - document.statement.epoch
-        is_old = self.clock() >= document.retires_at - life // 10
+        # When its keys go, nobody has signed; when its statement ends, the server has.
+        end = min(document.retires_at, document.statement.not_after)
+        life = end - document.statement.epoch
+        is_old = self.clock() >= end - life // 10
         return None if is_old else document
 
     def take(self, text: str, *, newer_than: int) -> KeyDocument | None:

@@ -47,6 +47,13 @@ class Protection:
                 "SG_SERVER_IDENTITY. Or trust whoever answers first with "
                 "trust_on_first_use=True, or seal answers only with profile='output'."
             )
+        if not self._is_sealed and (
+            settings.seals_authorization or settings.verify_evidence
+        ):
+            raise ConfigurationError(
+                "seal_authorization and verify_evidence need sealed requests: choose "
+                "profile='sealed', or leave them out."
+            )
         self._policy = StatementPolicy(settings.pins)
         self._known: KnownServers | None = None
         if settings.trusts_first_use:
@@ -56,9 +63,9 @@ class Protection:
         self._evidence = EvidenceCheck(settings.verify_evidence)
         self._owner = load_owner(settings.owner_file)
         self._clock = clock
-        self._documents: DocumentCache | None = None
+        # By base URL: below one origin there may be several servers.
+        self._documents: dict[str, DocumentCache] = {}
         self._origin: Origin | None = None
-        self._base_url = ""
         self._lock = threading.Lock()
 
     @classmethod
@@ -89,46 +96,50 @@ class Protection:
         with self._lock:
             if self._origin is None:
                 self._origin = request.origin
-                self._base_url = request.base_url
-                self._documents = DocumentCache(self._accept_document, self._now_ms)
-            documents = self._documents
         if request.origin != self._origin:
             raise UsageError(
                 "A protected client serves one origin only, that of its first "
                 "request. Make another client for another server."
             )
         is_clear = is_clear_url(request.method, request.raw_path)
+        base_url = request.base_url
+
         # On a clear route only the API key is sealed, if it is to be.
         seals_key = self._settings.seals_authorization and request.authorization
-        if documents is None or not self._is_sealed or (is_clear and not seals_key):
-            return Exchange(
-                is_clear=is_clear, settings=self._settings, accept=self._accept
-            )
+        if not self._is_sealed or (is_clear and not seals_key):
+
+            def accept(statement: Statement) -> None:
+                self._check(statement)
+                self._remember(statement, base_url)
+
+            return Exchange(is_clear=is_clear, settings=self._settings, accept=accept)
         return SealedExchange(
             request,
             settings=self._settings,
             accept=self._check,
             is_clear=is_clear,
-            documents=documents,
+            documents=self._documents_of(base_url),
             owner=self._owner.secret,
         )
+
+    def _documents_of(self, base_url: str) -> DocumentCache:
+        def accept(document: KeyDocument) -> None:
+            self._check(document.statement)
+            self._evidence.check(document)
+            # Last: whom the evidence speaks against is not the one to remember.
+            self._remember(document.statement, base_url)
+
+        with self._lock:
+            if base_url not in self._documents:
+                self._documents[base_url] = DocumentCache(accept, self._now_ms)
+            return self._documents[base_url]
 
     def _check(self, statement: Statement) -> None:
         self._policy.accept(statement, now_ms=self._now_ms())
 
-    def _remember(self, statement: Statement) -> None:
+    def _remember(self, statement: Statement, base_url: str) -> None:
         if self._known is not None:
-            self._known.check(self._base_url, statement)
-
-    def _accept(self, statement: Statement) -> None:
-        self._check(statement)
-        self._remember(statement)
-
-    def _accept_document(self, document: KeyDocument) -> None:
-        self._check(document.statement)
-        self._evidence.check(document)
-        # Last: whom the evidence speaks against is not the one to remember.
-        self._remember(document.statement)
+            self._known.check(base_url, statement)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from stainedglass_output_protection.protocol.routes import TABLE
+
 Origin = tuple[str, str, "int | None"]
 
 
@@ -37,6 +39,10 @@ class Request(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What stands before ``/v1`` in the raw path; nothing if that has none."""
-        prefix, has_v1, _ = f"{self.raw_path}/".partition("/v1/")
-        return prefix if has_v1 else ""
+        """What stands before a path of the table, else before ``/v1``; or nothing."""
+        start = 0
+        while start >= 0 and not TABLE.serves(self.raw_path[start:]):
+            start = self.raw_path.find("/", start + 1)
+        if start < 0:
+            start = f"{self.raw_path}/".find("/v1/")
+        return self.raw_path[: max(start, 0)]

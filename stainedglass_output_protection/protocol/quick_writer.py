@@ -7,7 +7,7 @@ the wire is byte for byte what the base class would write.
 from __future__ import annotations
 
 from stainedglass_output_protection.protocol.envelope import Envelope
-from stainedglass_output_protection.protocol.events import one_line_data
+from stainedglass_output_protection.protocol.events import LF, one_line_data
 from stainedglass_output_protection.protocol.known_event import KnownEvent, known_event
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.sealer import Sealer
@@ -51,7 +51,7 @@ class QuickWriter(StreamWriter):
                 data.startswith(starts)
                 and data.endswith(ends)
                 # Not two events, or one and a piece of the next.
-                and data.find(b"\n", first, last) < 0
+                and LF not in data[first:last]
             ):
                 break
         else:
@@ -83,7 +83,7 @@ class QuickWriter(StreamWriter):
             if (
                 data.startswith(starts)
                 and data.endswith(ends, first, at)
-                and data.find(b"\n", first, at) < 0
+                and LF not in data[first:at]
             ):
                 return kind, shown_usage_end(usage)
         return None

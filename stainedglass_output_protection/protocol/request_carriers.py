@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from email.message import Message
-from email.parser import BytesHeaderParser
+import re
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from stainedglass_output_protection.errors import MalformedFrameError
 from stainedglass_output_protection.protocol.constants import REQUEST_PREFIX
-from stainedglass_output_protection.protocol.encoding import (
-    JSON_ERRORS,
-    first_text,
-)
+from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
+from stainedglass_output_protection.protocol.form_parts import parts_of
 from stainedglass_output_protection.protocol.routes import TABLE, Route, RouteClass
 
 _PREFIX = REQUEST_PREFIX.encode("ascii")
 _MULTIPART = "multipart/"
 _BOUNDARY = "sealed-request"
 _ROUTED = ("model", "stream")
+# A string value, not a name, and not inside a longer string.
+_TEXT_VALUE = re.compile(
+    rb'(?<!\\)("' + re.escape(_PREFIX) + rb'(?:[^"\\]|\\.)*")(?![ \t\r\n]*:)'
+)
+
+
+class _Routed(msgspec.Struct):
+    model: Any = UNSET
+    stream: Any = UNSET
+
+
+_routed = msgspec.json.Decoder(_Routed)
 
 
 def carrier_of(path: str) -> str:
@@ -84,12 +94,16 @@ def text_in(content_type: str, body: bytes) -> str | None:
     if not may_carry(body):
         return None
     if content_type.lower().startswith(_MULTIPART):
-        texts = [value for _, value in _parts(content_type, body) if is_text(value)]
+        texts = [value for _, value in parts_of(content_type, body) if is_text(value)]
         if len(texts) > 1:
             raise MalformedFrameError("There is more than one sealed request.")
         return texts[0].decode("ascii", "replace") if texts else None
     try:
-        return first_text(msgspec.json.decode(body), REQUEST_PREFIX)
+        # Looked through, and nothing made of it: it may be anybody's, and large.
+        msgspec.json.decode(body, type=msgspec.Raw)
+        match = _TEXT_VALUE.search(body)
+        # After the prefix there may be escapes: some encoders write them for slashes.
+        return msgspec.json.decode(match[1], type=str) if match else None
     except JSON_ERRORS:
         raise MalformedFrameError("A sealed request's body is not JSON.") from None
 
@@ -104,7 +118,7 @@ def target_of(path: str, query: str) -> str:
     start = f"{path}/".find("/v1/")
     if start < 0:
         start = 0
-        while start >= 0 and path[start:] not in TABLE:
+        while start >= 0 and not TABLE.serves(path[start:]):
             start = path.find("/", start + 1)
     target = path[max(start, 0) :]
     return f"{target}?{query}" if query else target
@@ -122,7 +136,7 @@ def routed_members(content_type: str, body: bytes) -> dict[str, Any]:
     """
     if content_type.lower().startswith(_MULTIPART):
         try:
-            found = dict(_parts(content_type, body))
+            found = dict(parts_of(content_type, body))
         except MalformedFrameError:
             return {}
         members: Any = {
@@ -134,12 +148,11 @@ def routed_members(content_type: str, body: bytes) -> dict[str, Any]:
             members["stream"] = members["stream"].lower() in ("true", "1", "on", "yes")
         return members  # type: ignore[no-any-return]
     try:
-        members = msgspec.json.decode(body)
+        routed = _routed.decode(body)
     except JSON_ERRORS:
         return {}
-    if not isinstance(members, dict):
-        return {}
-    return {name: members[name] for name in _ROUTED if name in members}
+    values = {"model": routed.model, "stream": routed.stream}
+    return {name: value for name, value in values.items() if value is not UNSET}
 
 
 def agree(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
@@ -149,26 +162,3 @@ def agree(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
         value == said[name] and type(value) is type(said[name])
         for name, value in outer.items()
     )
-
-
-def _parts(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
-    """Return name and content of each part (RFC 2046, section 5.1; RFC 7578)."""
-    boundary = _header("content-type", content_type).get_boundary()
-    if not boundary:
-        raise MalformedFrameError("An upload has no boundary.")
-    delimiter = b"\r\n--" + boundary.encode("utf-8", "replace")
-    _, *sections = (b"\r\n" + body).split(delimiter)
-    found = []
-    for section in sections:
-        head, _, content = section.partition(b"\r\n\r\n")
-        lines = BytesHeaderParser().parsebytes(head.lstrip())
-        name = lines.get_param("name", header="content-disposition")
-        if isinstance(name, str):
-            found.append((name, content))
-    return found
-
-
-def _header(name: str, value: str) -> Message:
-    message = Message()
-    message[name] = value.replace("\r", "").replace("\n", "")
-    return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -156,13 +157,21 @@ class RouteTable:
         self._by_path = {
             row.path: replace(row, shows_transfer=shows_transfer) for row in rows
         }
+        self._templates = [
+            re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))
+            for path in self._by_path
+            if "{" in path
+        ]
 
     def row(self, path: str) -> Route:
         """Return the row for a path as the application mounts it."""
         return self._by_path.get(path, REFUSED)
 
-    def __contains__(self, path: object) -> bool:
-        return path in self._by_path
+    def serves(self, path: str) -> bool:
+        """Tell whether a URL's path is one of the table's, with ids in their places."""
+        return path in self._by_path or any(
+            template.fullmatch(path) for template in self._templates
+        )
 
 
 TABLE = RouteTable()
@@ -184,7 +193,8 @@ def is_clear_url(method: str, path: str) -> bool:
     if "/." in path:
         return False
     if path.startswith(_CLEAR_MOUNT) and method in _GET:
-        return True
+        # A server may stand below a path of that name.
+        return "/v1/" not in f"{path}/"
     start = 0
     while start >= 0:
         row = TABLE.row(path[start:])

@@ -63,9 +63,16 @@ def admit_clear(
 
 
 def admit_sealed(
-    offer: Offer, opened: Opened, route: Route, store: ReplayStore
+    offer: Offer,
+    opened: Opened,
+    route: Route,
+    store: ReplayStore,
+    *,
+    passed_headers: frozenset[str],
 ) -> Admitted:
     """Admit a sealed request. A refusal is sealed like an answer.
+
+    ``passed_headers`` are outer headers that the application gets beside the usual ones.
 
     Raises:
         KeysUnavailableError: the replay store does not work.
@@ -80,5 +87,5 @@ def admit_sealed(
         body = owned_body(route, opened.request, offer.scope)
     except RequestError as error:
         return Admitted(offer.scope, offer.receive, keys, error)
-    scope = inner_scope(opened, offer.scope, len(body))
+    scope = inner_scope(opened, offer.scope, len(body), passed_headers)
     return Admitted(scope, replaying(body, offer.receive), keys, None, release)

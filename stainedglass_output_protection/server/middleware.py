@@ -82,6 +82,7 @@ class Options:
     ``has_store`` says that the application keeps responses; to requests that are not
     sealed they are refused unless ``allows_stored``. ``requires_sealed`` refuses those
     requests altogether. ``max_sealed_request`` is in bytes, before decoding.
+    ``passed_headers`` are headers around a sealed request that the application gets.
     """
 
     client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
@@ -93,6 +94,7 @@ class Options:
     allows_stored: bool = False
     requires_sealed: bool = False
     max_sealed_request: int = MAX_SEALED_REQUEST
+    passed_headers: frozenset[str] = frozenset()
 
 
 class ProtectionMiddleware:
@@ -199,7 +201,13 @@ class ProtectionMiddleware:
 
     def _admit(self, offer: Offer, route: Route, ring: KeyRing) -> Admitted:
         if offer.opened is not None:
-            return admit_sealed(offer, offer.opened, route, self._replay_store())
+            return admit_sealed(
+                offer,
+                offer.opened,
+                route,
+                self._replay_store(),
+                passed_headers=self._options.passed_headers,
+            )
         return admit_clear(
             offer,
             route,

@@ -45,17 +45,30 @@ def owned_body(route: Route, request: SealedRequest, scope: Scope) -> bytes:
         _require_owner(request.owner, _response_id(route.path, path_below_root(scope)))
         return request.body
     defaults = {}
-    forced = {}
     if route.carrier in _SALTED_CARRIERS or route.path in _SALTED_PATHS:
         defaults["cache_salt"] = cache_salt(request.owner)
     if makes_responses(route.path):
-        previous = _previous_response(request.body)
-        if previous is not None:
-            _require_owner(request.owner, previous)
-        forced["request_id"] = new_response_id(request.owner)
-    if not defaults and not forced:
+        return _owned_creation(request, defaults)
+    if not defaults:
         return request.body
-    return with_members(request.body, defaults=defaults, forced=forced)
+    return with_members(request.body, defaults=defaults, forced={})
+
+
+def _owned_creation(request: SealedRequest, defaults: dict[str, str]) -> bytes:
+    """Return the body of a request that makes a response, which gets the owner's mark."""
+    if _members(request.body) is None:
+        return request.body  # What this parser refuses, the application refuses.
+    forced = {"request_id": new_response_id(request.owner)}
+    body = with_members(request.body, defaults=defaults, forced=forced)
+    # Judged as the application gets it, by the application's own parser: another one
+    # could read another value.
+    members = _members(body)
+    if members is None or members.get("request_id") != forced["request_id"]:
+        raise response_not_found()
+    previous = members.get("previous_response_id")
+    if previous is not None:
+        _require_owner(request.owner, previous)
+    return body
 
 
 def _response_id(template: str, path: str) -> str:
@@ -63,13 +76,12 @@ def _response_id(template: str, path: str) -> str:
     return path.split("/")[depth]
 
 
-def _previous_response(body: bytes) -> Any:
+def _members(body: bytes) -> dict[str, Any] | None:
     try:
-        # The application's own parser: another one could read another value.
-        asked = json.loads(body)
+        members = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return asked.get("previous_response_id") if isinstance(asked, dict) else None
+    return members if isinstance(members, dict) else None
 
 
 def _require_owner(owner: bytes, response_id: Any) -> None:

@@ -112,6 +112,7 @@ class Responder:
         self._has_begun = True
         if message["status"] >= _FIRST_FAILURE:
             self._on_failure()
+            self._on_failure = _nothing
         try:
             keys = self._keys()
         except KeysUnavailableError:
@@ -151,3 +152,7 @@ class Responder:
         await self._send(
             {"type": "http.response.body", "body": data, "more_body": False}
         )
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -6,6 +6,7 @@ opened inwards, so that no request is opened twice.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -23,11 +24,14 @@ from stainedglass_output_protection.server.middleware import Options
 from stainedglass_output_protection.server.offer import OPENED, values_of
 from stainedglass_output_protection.server.refusals import keys_unavailable
 from stainedglass_output_protection.server.refusing import refuse
+from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.request_body import (
     read_upload,
     replaying,
 )
 from stainedglass_output_protection.server.sealed_requests import (
+    compare,
+    enter,
     open_request,
     sealed_text,
 )
@@ -35,22 +39,29 @@ from stainedglass_output_protection.server.sealed_requests import (
 logger = logging.getLogger(__name__)
 
 _AUTHORIZATION = b"authorization"
+_BODILESS = ("GET", "HEAD")
 _SEALED = SEALED_REQUEST_HEADER.encode("ascii")
 
 
 class SealedAuthorizationMiddleware:
     """Puts a sealed request's ``Authorization`` where authentication looks for it.
 
-    It must be outside of authentication; ``options`` are those of the
-    ``ProtectionMiddleware`` inside.
+    It must be outside of authentication; ``options`` and ``replay_store`` are those of
+    the ``ProtectionMiddleware`` inside.
     """
 
     def __init__(
-        self, app: ASGIApp, options: Options, *, ring_of: Callable[[Scope], KeyRing]
+        self,
+        app: ASGIApp,
+        options: Options,
+        *,
+        ring_of: Callable[[Scope], KeyRing],
+        replay_store: Callable[[], ReplayStore] = lambda: ReplayStore(None),
     ) -> None:
         self._app = app
         self._options = options
         self._ring_of = ring_of
+        self._replay_store = functools.cache(replay_store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -59,7 +70,7 @@ class SealedAuthorizationMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            opened = await self._opened(scope, receive)
+            opened = await self._opened(scope, receive, route)
         except RequestError as error:
             logger.info("Request refused: %s, %s", error.code, route.path)
             await refuse(error, route, send)
@@ -81,12 +92,14 @@ class SealedAuthorizationMiddleware:
         row = None if matched is None else self._options.routes.row(matched.path)
         if row is None or row.route_class is RouteClass.REFUSED:
             return None
-        if row.route_class is RouteClass.CLEAR and not values_of(scope, _SEALED):
+        if row.route_class is RouteClass.CLEAR and not (
+            scope["method"] in _BODILESS and values_of(scope, _SEALED)
+        ):
             return None
         return row
 
     async def _opened(
-        self, scope: Scope, receive: Receive
+        self, scope: Scope, receive: Receive, route: Route
     ) -> tuple[Scope, Receive] | None:
         """Return the request as the layers inside see it; None if its client left."""
         limit = self._options.max_sealed_request
@@ -101,6 +114,10 @@ class SealedAuthorizationMiddleware:
         opened = open_request(
             text, ring=self._ring_of(scope), offered=values_of(scope, header)
         )
+        if route.route_class is RouteClass.CLEAR:
+            # Nothing inside looks at it any more.
+            enter(opened, self._replay_store())
+            compare(opened, scope, b"")
         headers = list(scope["headers"])
         if opened.request.authorization:
             value = opened.request.authorization.encode("latin-1", "replace")

@@ -50,14 +50,17 @@ from stainedglass_output_protection.server.response_keys import ResponseKeys
 logger = logging.getLogger(__name__)
 
 _HEADER = SEALED_REQUEST_HEADER.encode("ascii")
-# Of the outer request these describe a body that the application does not get.
-_OUTER_HEADERS = frozenset(
+# Of the outer request's headers the application gets these only: anybody on the way may
+# have added one that changes the answer. They say who asks, through what.
+_PASSED_HEADERS = frozenset(
     {
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"transfer-encoding",
-        _HEADER,
+        b"authorization",
+        b"host",
+        b"traceparent",
+        b"tracestate",
+        b"user-agent",
+        b"x-data-parallel-rank",
+        b"x-request-id",
     }
 )
 
@@ -179,9 +182,18 @@ def compare(opened: Opened, scope: Scope, outer_body: bytes) -> None:
         raise sealed_request_mismatch()
 
 
-def inner_scope(opened: Opened, scope: Scope, length: int) -> Scope:
-    """Return the scope of the request that was sealed, whose body has ``length``."""
-    headers = [item for item in scope["headers"] if item[0] not in _OUTER_HEADERS]
+def inner_scope(
+    opened: Opened, scope: Scope, length: int, passed: frozenset[str]
+) -> Scope:
+    """Return the scope of the request that was sealed, whose body has ``length``.
+
+    ``passed`` are names of further outer headers, in lower case, that it keeps.
+    """
+    headers = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name in _PASSED_HEADERS or name.decode("latin-1") in passed
+    ]
     if opened.request.content_type:
         content_type = opened.request.content_type.encode("latin-1", "replace")
         headers.append((b"content-type", content_type))

@@ -10,7 +10,10 @@ from starlette.types import ASGIApp
 from stainedglass_output_protection.server.sealed_authorization import (
     SealedAuthorizationMiddleware,
 )
-from stainedglass_output_protection.vllm.middleware import options_of
+from stainedglass_output_protection.vllm.middleware import (
+    options_of,
+    replay_store_maker,
+)
 from stainedglass_output_protection.vllm.server_keys import ring_of
 from stainedglass_output_protection.vllm.settings import load_settings
 
@@ -22,7 +25,13 @@ class AuthorizationLayer(SealedAuthorizationMiddleware):
     """``SealedAuthorizationMiddleware`` with vLLM's settings and keys."""
 
     def __init__(self, app: ASGIApp) -> None:
-        super().__init__(app, options_of(load_settings()), ring_of=ring_of)
+        settings = load_settings()
+        super().__init__(
+            app,
+            options_of(settings),
+            ring_of=ring_of,
+            replay_store=replay_store_maker(settings),
+        )
 
 
 def add_outermost(app: fastapi.FastAPI) -> None:

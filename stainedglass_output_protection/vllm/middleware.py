@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shutil
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,6 +40,10 @@ from stainedglass_output_protection.vllm.start_barrier import start_mark_ms
 
 if TYPE_CHECKING:
     import fastapi
+
+_REQUESTS_REMEMBERED = 1_000_000
+# In the replay store's file, its log included: measured, with some to spare.
+_BYTES_OF_A_REQUEST = 200
 
 BuildAppFunc: TypeAlias = Callable[[argparse.Namespace], "fastapi.FastAPI"]
 
@@ -75,7 +80,7 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
             inner,
             options_of(settings),
             ring_of=ring_of,
-            replay_store=_replay_store_maker(settings),
+            replay_store=replay_store_maker(settings),
         )
 
     @property
@@ -130,14 +135,22 @@ def options_of(settings: Settings) -> Options:
         allows_stored="stored-responses" in settings.allow_leaks,
         requires_sealed=settings.require_sealed_requests,
         max_sealed_request=settings.max_sealed_request_bytes,
+        passed_headers=settings.passed_headers,
     )
 
 
-def _replay_store_maker(settings: Settings) -> Callable[[], ReplayStore]:
+def replay_store_maker(settings: Settings) -> Callable[[], ReplayStore]:
+    """Return what opens the replay store that all processes of this server share."""
     # Keys of a fleet outlive this process, and with them what it has seen.
     has_lasting_keys = settings.fleet_secret_file is not None
     mark_ms = start_mark_ms() if has_lasting_keys else 0
-    return lambda: ReplayStore(replay_store_path(), mark_ms=mark_ms)
+    path = replay_store_path()
+    capacity = _REQUESTS_REMEMBERED
+    if path is not None:
+        # It must never fill its file system, which may be a small one in memory.
+        room = shutil.disk_usage(path.parent).total // 4
+        capacity = min(capacity, max(1, room // _BYTES_OF_A_REQUEST))
+    return lambda: ReplayStore(path, capacity=capacity, mark_ms=mark_ms)
 
 
 class _WholeBody:

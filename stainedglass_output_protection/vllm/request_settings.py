@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import field_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, NoDecode
 
 from stainedglass_output_protection.protocol.constants import MAX_SEALED_REQUEST
 
@@ -24,6 +26,14 @@ class RequestSettings(BaseSettings):
     require_sealed_requests: bool = False
     sealed_authorization: bool = False
     max_sealed_request_bytes: int = MAX_SEALED_REQUEST
+    passed_headers: Annotated[frozenset[str], NoDecode] = frozenset()
+
+    @field_validator("passed_headers", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(filter(None, map(str.strip, value.lower().split(","))))
+        return value
 
     @field_validator("max_sealed_request_bytes")
     @classmethod

@@ -81,7 +81,7 @@ def ids_of_others() -> dict[str, str]:
         "vLLM's": "resp_0123456789abcdef",
         "none": "resp_",
         "zeros": f"resp_{zeros}",
-        "another random": "resp_" + "0" + MINE[6:],
+        "another random": "resp_" + ("0" if MINE[5] != "0" else "1") + MINE[6:],
         "another mark": MINE[:-1] + ("0" if MINE[-1] != "0" else "1"),
         "cut": MINE[:-1],
         "longer": MINE + "0",
