@@ -9,7 +9,9 @@ from stainedglass_output_protection.errors import MalformedFrameError
 _MAX_HEADER = 1024
 _MAX_PARTS = 128
 # RFC 2046, section 5.1.1: at most 70 characters, none of which needs an escape.
-_BOUNDARY = re.compile(r';[ \t]*boundary=(?:"([^"\\]{1,70})"|([^\s";,]{1,70}))', re.I)
+_BOUNDARY = re.compile(
+    r';[ \t]*boundary=(?:"([^"\\]{1,70})"|([^\s";,]{1,70}))[ \t]*(?:;|$)', re.I
+)
 _NAME = re.compile(rb';[ \t]*name="([^"\\\r\n]{0,200})"', re.I)
 _DISPOSITION = re.compile(rb"(?:^|\r\n)content-disposition:[ \t]*form-data", re.I)
 
