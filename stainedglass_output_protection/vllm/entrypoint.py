@@ -54,6 +54,11 @@ every option that `vllm serve` takes; the settings of the protection are variabl
   SG_KEYLESS_REQUESTS               required, discard or allow (required)
   SG_PROTECTED_ROUTES               further routes to serve, sealed (none)
   SG_CLEAR_ROUTES                   further routes to serve in the clear (none)
+  SG_REQUIRE_SEALED_REQUESTS        refuse requests that are not sealed (false)
+  SG_SEALED_AUTHORIZATION           take API keys from inside sealed requests (false)
+  SG_MAX_SEALED_REQUEST_BYTES       the largest sealed request (67108864)
+  SG_PASSED_HEADERS                 headers around a sealed request that vLLM is shown
+                                    beside the usual ones (none)
   SG_ALLOW_LEAKS                    names, with commas between, of ways out of the
                                     server that are not protected (none)
 """

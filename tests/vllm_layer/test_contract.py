@@ -101,6 +101,7 @@ def test_variables_and_defaults() -> None:
         "SG_REQUIRE_SEALED_REQUESTS": False,
         "SG_SEALED_AUTHORIZATION": False,
         "SG_MAX_SEALED_REQUEST_BYTES": 64 * 1024 * 1024,
+        "SG_PASSED_HEADERS": frozenset(),
     }
 
 
