@@ -29,7 +29,7 @@ class DocumentCache:
         # When its keys go, nobody has signed; when its statement ends, the server has.
         end = min(document.retires_at, document.statement.not_after)
         life = end - document.statement.epoch
-        is_old = self.clock() >= end - life // 10
+        is_old = self.clock() >= end - life // 4
         return None if is_old else document
 
     def take(self, text: str, *, newer_than: int) -> KeyDocument | None:

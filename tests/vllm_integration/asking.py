@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from stainedglass_output_protection.client.exchange import Protection
 from stainedglass_output_protection.client.httpx2_binding import ProtectedTransport
+from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.client.verdict import Verdict
 
 TIMEOUT_S = 120.0
@@ -20,10 +20,11 @@ _numbers = itertools.count()
 
 @dataclass
 class Wire:
-    """One response as it came over the wire."""
+    """One response as it came over the wire, and the request's body."""
 
     status: int
     headers: httpx2.Headers
+    sent: bytes = b""
     body: bytearray = field(default_factory=bytearray)
 
     @property
@@ -68,8 +69,10 @@ class RecordingTransport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response = self._inner.handle_request(request)
-        wire = Wire(response.status_code, response.headers)
-        self.wires[request.headers["x-test-id"]] = wire
+        sent = repr(request.headers.raw).encode() + request.read()
+        wire = Wire(response.status_code, response.headers, sent)
+        # A request for a key document has nothing of the caller's, no test id either.
+        self.wires[request.headers.get("x-test-id", "")] = wire
         return httpx2.Response(
             response.status_code,
             headers=response.headers,
@@ -84,10 +87,10 @@ class RecordingTransport(httpx2.BaseTransport):
 class Asker:
     """A protected client whose every request has a test id."""
 
-    def __init__(self, url: str, identity: str) -> None:
+    def __init__(self, url: str, identity: str, *, profile: str = "output") -> None:
         self._recorder = RecordingTransport()
         transport = ProtectedTransport(
-            self._recorder, protection=Protection.load(identity)
+            self._recorder, protection=Protection.load(identity, profile=profile)
         )
         self.client = httpx2.Client(
             transport=transport, base_url=url, timeout=TIMEOUT_S

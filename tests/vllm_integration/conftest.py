@@ -94,6 +94,8 @@ def main_server(folder: Path, identity: Identity, say: Say) -> Iterator[Server]:
         variables={
             "VLLM_LOGGING_LEVEL": "DEBUG",
             "SG_KEY_REFRESH_TIME_S": "0.1",
+            # What is sealed to a key finds it, however slow the machine.
+            "SG_KEY_OVERLAP_EPOCHS": "100",
             "SG_IDENTITY_KEY_FILE": str(identity.path),
         },
         say=say,
@@ -110,7 +112,12 @@ def two_servers(folder: Path, say: Say) -> Iterator[Server]:
         "two API servers",
         (*SG_VLLM, "--api-server-count", "2", *QUICK),
         folder,
-        variables={**EVERYTHING_LOGGED, "VLLM_PLUGINS": "something_else"},
+        variables={
+            **EVERYTHING_LOGGED,
+            "VLLM_PLUGINS": "something_else",
+            "SG_KEY_REFRESH_TIME_S": "1",
+            "SG_KEY_OVERLAP_EPOCHS": "10",
+        },
         say=say,
     )
     yield server
@@ -189,3 +196,11 @@ class Answers:
 def answers(asker: Asker) -> Answers:
     """The main server's answers by shape."""
     return Answers(asker)
+
+
+@pytest.fixture(scope="session")
+def sealed_answers(main_server: Server, identity: Identity) -> Iterator[Answers]:
+    """The main server's answers by shape, to requests that were sealed."""
+    made = Asker(main_server.url, identity.fingerprint, profile="sealed")
+    yield Answers(made)
+    made.close()

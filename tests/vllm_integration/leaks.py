@@ -12,6 +12,22 @@ from typing import Any
 
 from tests.tiny_dialogues import CANARIES, DIALOGUES, Dialogue
 
+# Words of prompts that nothing else says, one at least of each dialogue.
+PROMPT_WORDS = (
+    "secret sentence",
+    "keeper of the gate",
+    "password for today",
+    "nobody has seen",
+    "hidden city",
+    "the twin cities",
+    "an umbrella in Lisbon",
+    "who hid the lantern",
+    "where the captain lives",
+    "a long story",
+    "every kind of character",
+    "Describe the ship",
+    "Log of the lighthouse",
+)
 _CHUNK_BORDER = re.compile(rb"\r\n[0-9a-fA-F]{1,8}\r\n")
 _WINDOW = 3
 # What may stand between two token ids of a list.

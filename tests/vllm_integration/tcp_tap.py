@@ -14,7 +14,8 @@ class TcpTap:
     def __init__(self, port: int) -> None:
         self._server_port = port
         self._lock = threading.Lock()
-        self._directions: list[bytearray] = []
+        self._from_server: list[bytearray] = []
+        self._from_client: list[bytearray] = []
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -30,7 +31,13 @@ class TcpTap:
     def from_server(self) -> list[bytes]:
         """What the server has sent, one item for each connection."""
         with self._lock:
-            return [bytes(data) for data in self._directions]
+            return [bytes(data) for data in self._from_server]
+
+    @property
+    def from_client(self) -> list[bytes]:
+        """What the clients have sent, one item for each connection."""
+        with self._lock:
+            return [bytes(data) for data in self._from_client]
 
     def __enter__(self) -> TcpTap:
         self._run(self._accept)
@@ -63,12 +70,13 @@ class TcpTap:
                 return
             server = socket.create_connection(("127.0.0.1", self._server_port), 10)
             server.settimeout(None)
-            kept = bytearray()
+            answers, requests = bytearray(), bytearray()
             with self._lock:
                 self._sockets += [client, server]
-                self._directions.append(kept)
-            self._run(self._pump, client, server, bytearray())
-            self._run(self._pump, server, client, kept)
+                self._from_server.append(answers)
+                self._from_client.append(requests)
+            self._run(self._pump, client, server, requests)
+            self._run(self._pump, server, client, answers)
 
     def _pump(
         self, source: socket.socket, sink: socket.socket, kept: bytearray

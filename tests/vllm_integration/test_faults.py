@@ -134,15 +134,16 @@ def test_raising_in_a_stream_is_one_sealed_error_event_and_the_end(
     assert SERVER_FAILED.encode() not in answer.wire.body
 
 
+@pytest.mark.parametrize("profile", ["sealed", "output"])
 def test_raising_in_a_stream_is_an_api_error_in_the_sdk(
-    main_server: Server, identity: Identity
+    main_server: Server, identity: Identity, profile: str
 ) -> None:
     _, body = _events("canary")
     seen = []
     with openai.OpenAI(
         base_url=f"{main_server.url}/v1",
         api_key="none",
-        http_client=protected_client(identity=identity.fingerprint),
+        http_client=protected_client(identity=identity.fingerprint, profile=profile),
     ) as client:
         stream = client.chat.completions.create(
             **body,  # type: ignore[call-overload]

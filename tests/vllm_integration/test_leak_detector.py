@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from tests.tiny_dialogues import BY_NAME, CANARIES
-from tests.vllm_integration.leaks import Detector
+from tests.tiny_dialogues import BY_NAME, CANARIES, DIALOGUES
+from tests.vllm_integration.leaks import PROMPT_WORDS, Detector
 from tests.vllm_integration.servers import MODEL_PATH
 from tests.vllm_integration.tcp_tap import TcpTap
 
@@ -111,6 +111,16 @@ def test_recorder_keeps_what_a_server_sends(detector: Detector) -> None:
                 received = client.recv(1000)
             thread.join(5)
             recorded = tap.from_server
+            asked = tap.from_client
 
     assert recorded == [received]
+    assert asked == [b"What is the password?"]
     assert {leak.word for leak in detector.find(recorded[0])} == {WORD}
+
+
+def test_every_dialogue_has_words_of_its_prompt() -> None:
+    for dialogue in DIALOGUES:
+        prompt = json.dumps(dialogue.request("tiny")[1])
+        answer = f"{dialogue.content}{dialogue.reasoning}{dialogue.tool_calls}"
+        assert [word for word in PROMPT_WORDS if word in prompt], dialogue.name
+        assert not [word for word in PROMPT_WORDS if word in answer], dialogue.name

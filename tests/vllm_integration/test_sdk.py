@@ -22,26 +22,43 @@ pytestmark = pytest.mark.vllm
 _FINISHED = {True: "tool_calls", False: "stop"}
 
 
+@pytest.fixture(scope="module", params=["sealed", "output"])
+def profile(request: pytest.FixtureRequest) -> str:
+    """Each test runs in both; sealed is what a caller gets who does not choose."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def client(main_server: Server, identity: Identity) -> Iterator[openai.OpenAI]:
+def client(
+    main_server: Server, identity: Identity, profile: str
+) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
         base_url=f"{main_server.url}/v1",
         api_key="none",
-        http_client=protected_client(identity=identity.fingerprint),
+        http_client=protected_client(
+            identity=identity.fingerprint, **_choice_of(profile)
+        ),
     ) as made:
         yield made
 
 
 @pytest.fixture
 async def async_client(
-    main_server: Server, identity: Identity
+    main_server: Server, identity: Identity, profile: str
 ) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
         base_url=f"{main_server.url}/v1",
         api_key="none",
-        http_client=protected_async_client(identity=identity.fingerprint),
+        http_client=protected_async_client(
+            identity=identity.fingerprint, **_choice_of(profile)
+        ),
     ) as made:
         yield made
+
+
+def _choice_of(profile: str) -> dict[str, Any]:
+    return {} if profile == "sealed" else {"profile": profile}
 
 
 @dataclass
@@ -179,9 +196,13 @@ def test_responses_api_says_what_chat_says(client: openai.OpenAI) -> None:
     assert events[-1].response.output_text == expected
 
 
-def test_opaque_client_says_the_same(main_server: Server, identity: Identity) -> None:
+def test_opaque_client_says_the_same(
+    main_server: Server, identity: Identity, profile: str
+) -> None:
     dialogue = BY_NAME["canary"]
-    http_client = protected_client(identity=identity.fingerprint, opaque=True)
+    http_client = protected_client(
+        identity=identity.fingerprint, opaque=True, **_choice_of(profile)
+    )
     with openai.OpenAI(
         base_url=f"{main_server.url}/v1", api_key="none", http_client=http_client
     ) as client:
@@ -198,7 +219,15 @@ def test_opaque_client_says_the_same(main_server: Server, identity: Identity) ->
             assert said.content == dialogue.content
 
 
-def test_background_response_is_a_permission_error(client: openai.OpenAI) -> None:
+def test_background_response_is_a_permission_error_unless_sealed(
+    client: openai.OpenAI, profile: str
+) -> None:
+    if profile == "sealed":  # It has an owner; whether there is a store vLLM says.
+        with pytest.raises(openai.BadRequestError, match="background"):
+            client.responses.create(
+                model=MODEL, input="Hello.", background=True, store=True
+            )
+        return
     with pytest.raises(openai.PermissionDeniedError) as caught:
         client.responses.create(model=MODEL, input="Hello.", background=True)
 

@@ -1,0 +1,1 @@
+"""What a relay between client and server may do, and what comes of it."""
