@@ -16,7 +16,7 @@ _ON_PATH = (
     "import runpy, sys; _, root, *sys.argv = sys.argv; sys.path.insert(0, root); "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
-CORE = ("cryptography>=47,<51", "msgspec>=0.19,<0.23")
+CORE = ("cryptography>=48,<51", "msgspec>=0.19,<0.23")
 
 
 def environment(name: str, python: str, *requirements: str) -> Path:

@@ -297,7 +297,7 @@ def test_a_document_whose_keys_will_soon_go_is_fetched_anew(
     )
     protection = Protection(settings, clock=lambda: now)
     # The keys live for two hours. Near their end the server is at another epoch.
-    for minutes, expected in ((1, 1), (60, 1), (107, 1), (109, 2), (118, 3)):
+    for minutes, expected in ((1, 1), (60, 1), (89, 1), (91, 2), (118, 3)):
         now = start / 1000 + minutes * 60
         driver.ask(sealed, protection=protection)
         assert documents_asked(sealed) == expected, minutes
@@ -576,6 +576,36 @@ def test_a_server_without_evidence_is_refused_by_who_demands_it(
     answer = driver.ask(sealed, asked=PROMPT, protection=protection)
     assert type(answer.error) is errors.EvidenceError
     assert (sealed.attempts, verifier.given) == ([], [])
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/v2/rerank"])
+def test_each_server_below_an_origin_has_a_document_of_its_own(
+    path: str, driver: Driver, tmp_path: Path
+) -> None:
+    one = SealedServer(prefix="/one")
+    two = SealedServer(prefix="/two", ring=one.ring)
+    known = tmp_path / "known"
+    protection = first_use(one, known)
+    for _ in range(2):
+        for server in (one, two):
+            answer = driver.ask(
+                server, path=f"{server.prefix}{path}", protection=protection
+            )
+            assert (answer.error, answer.status) == (None, 200)
+    for server in (one, two):
+        (document,) = [it for it in server.received if it.is_for_document]
+        assert document.path == f"{server.prefix}/.well-known/output-protection"
+        assert f"http://server.test{server.prefix} " in known.read_text()
+
+
+def test_what_needs_sealed_requests_is_refused_without_them() -> None:
+    choices: list[dict[str, Any]] = [
+        {"seal_authorization": True},
+        {"verify_evidence": Verifier()},
+    ]
+    for choice in choices:
+        with pytest.raises(errors.ConfigurationError, match="sealed"):
+            Protection.load(profile="output", **choice)
 
 
 def first_use(server: SealedServer, path: Path, **settings: Any) -> Protection:
