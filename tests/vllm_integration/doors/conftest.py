@@ -79,12 +79,19 @@ TEXT = Kind(
     },
 )
 _POOLING = ("--runner", "pooling", "--enable-scale-out", "--convert")
+# The tiny model has no head for scores: without this its weights are whatever was in
+# memory, and a score of zeros is nothing that was computed.
+_SCORE = {
+    "num_labels": 1,
+    "classifier_from_token": ["a", "e"],
+    "method": "from_2_way_softmax",
+}
 KINDS = (
     TEXT,
     Kind("embedder", (*_POOLING, "embed"), EMBED | CLEAR),
     Kind(
         "classifier",
-        (*_POOLING, "classify", "--hf-overrides", json.dumps({"num_labels": 1})),
+        (*_POOLING, "classify", "--hf-overrides", json.dumps(_SCORE)),
         CLASSIFY | CLEAR,
     ),
 )
