@@ -792,6 +792,7 @@ def test_both_find_what_the_package_carries(
             "/v1/messages/count_tokens": prompt,
             "/v1/responses": {"input": text},
             "/v1/embeddings": {"input": text},
+            "/rerank": {"query": text, "documents": [""]},
         }.get(path, {"sealed": text})
         assert json.loads(body) == {"model": "m", "stream": True, **wanted}
     request = reference.HttpRequest(

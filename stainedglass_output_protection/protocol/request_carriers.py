@@ -54,6 +54,9 @@ def outer_json(carrier: str, text: str, shown: dict[str, Any]) -> bytes:
         members["prompt"] = text
     elif carrier in ("responses", "embeddings"):
         members["input"] = text
+    elif carrier == "results":
+        members["query"] = text
+        members["documents"] = [""]
     else:
         members["sealed"] = text
     return msgspec.json.encode(members)

@@ -26,6 +26,7 @@ from stainedglass_output_protection.server.refusals import keys_unavailable
 from stainedglass_output_protection.server.refusing import refuse
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.request_body import (
+    may_be_json,
     read_upload,
     replaying,
 )
@@ -102,6 +103,9 @@ class SealedAuthorizationMiddleware:
         self, scope: Scope, receive: Receive, route: Route
     ) -> tuple[Scope, Receive] | None:
         """Return the request as the layers inside see it; None if its client left."""
+        header = self._options.client_key_header.encode("ascii")
+        if values_of(scope, header) and not may_be_json(scope):
+            return scope, receive  # An upload of profile output, in its pieces.
         limit = self._options.max_sealed_request
         upload = await read_upload(receive, limit)
         if upload is None:
@@ -110,7 +114,6 @@ class SealedAuthorizationMiddleware:
         text = sealed_text(scope, upload.body, limit=limit)
         if text is None:
             return scope, receive
-        header = self._options.client_key_header.encode("ascii")
         opened = open_request(
             text, ring=self._ring_of(scope), offered=values_of(scope, header)
         )

@@ -92,7 +92,7 @@ CASES = [
         "rerank",
         "/v2/rerank",
         {"model": "m", "query": ASKED, "documents": [ASKED]},
-        {"model": "m", "sealed": TEXT},
+        {"model": "m", "query": TEXT, "documents": [""]},
     ),
     Case(
         "tokenize",

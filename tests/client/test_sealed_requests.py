@@ -346,7 +346,11 @@ NO_EFFECT: dict[str, Change] = {
     "stream taken away": json_change(stream=None),
     "text moved": moved,
     "re-serialised": lambda request: dataclasses.replace(
-        request, body=json.dumps(json.loads(request.body), indent=2).encode()
+        request,
+        body=json.dumps(json.loads(request.body), indent=2)
+        .replace("/", "\\/")
+        .replace("=", "\\u003d")
+        .encode(),
     ),
     "another content type": header_change(content_type="text/plain"),
     "another length": header_change(content_length="7"),
