@@ -92,7 +92,25 @@ class StreamBody:
         """
         if self._held is not None:
             self._held.add(chunk)
-        for block in self._splitter.feed(chunk):
+        yield from self._opened(self._splitter.feed(chunk))
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield nothing, or the held bytes of an unsealed error.
+
+        Raises:
+            TruncatedError: the final frame has not come.
+            UnprotectedResponseError: there were events, and no frame in any.
+        """
+        yield from self._opened(self._splitter.end())
+        if self._held is not None:
+            yield self._held.take()
+        elif self._opener.status is None and self._has_clear_events:
+            _refuse_unprotected()
+        else:
+            self._opener.finish()
+
+    def _opened(self, blocks: list[bytes]) -> Iterator[bytes]:
+        for block in blocks:
             data = event_data(block)
             if data is None:
                 continue
@@ -103,20 +121,6 @@ class StreamBody:
                 yield payload
             elif not self._opener.is_complete and self._held is None:
                 self._judge_clear_event(data)
-
-    def finish(self) -> Iterator[bytes]:
-        """Yield nothing, or the held bytes of an unsealed error.
-
-        Raises:
-            TruncatedError: the final frame has not come.
-            UnprotectedResponseError: there were events, and no frame in any.
-        """
-        if self._held is not None:
-            yield self._held.take()
-        elif self._opener.status is None and self._has_clear_events:
-            _refuse_unprotected()
-        else:
-            self._opener.finish()
 
     def _judge_clear_event(self, data: bytes) -> None:
         if data.startswith(b"[DONE]"):

@@ -62,6 +62,16 @@ class EventSplitter:
         if size > self._limit:
             raise TooLargeError("An event is larger than the limit.")
 
+    def end(self) -> list[bytes]:
+        """Return the block that only waited for half of a line end: no more will come."""
+        buffer = self._buffer
+        match = _BLANK_LINE.search(buffer, max(self._scanned - 3, 0))
+        if match is None or match.end() != len(buffer):
+            return []
+        block = bytes(buffer)
+        buffer.clear()
+        return [block]
+
     @property
     def is_in_event(self) -> bool:
         """Whether an event has begun and not ended."""

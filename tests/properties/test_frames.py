@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stainedglass_output_protection.client.bodies import OpaqueBody
+from stainedglass_output_protection.client.bodies import OpaqueBody, StreamBody
 from stainedglass_output_protection.errors import (
     ClientKeyError,
     MalformedFrameError,
@@ -449,3 +449,13 @@ def test_events_hold_the_data_that_the_stream_has(stream: bytes) -> None:
     joined = [b"\n".join(data) for data in expected if data]
     found = [event_data(event) for event in events]
     assert [data for data in found if data is not None] == joined
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_the_last_event_ends_with_the_body(line_end: bytes) -> None:
+    body = StreamBody(fresh_opener(), is_error=False)
+    wire = b"".join(
+        b'data: {"sealed":"' + frame_to_text(frame) + b'"}' + line_end * 2
+        for frame in FRAMES
+    )
+    assert [*body.feed(wire), *body.finish()] == BODY
