@@ -51,8 +51,9 @@ def fetch_document(url: str) -> tuple[str, int | None]:
     except urllib.error.HTTPError as error:
         error.close()
         raise KeyDocumentError(
-            f"The server answered with status {error.code} and no key document. Check "
-            "the URL, and that output protection is on."
+            f"The server answered with status {error.code} and no key document. A "
+            "router in front of it may not pass this path, which clients do without: "
+            "ask the server itself. Else check the URL, and that output protection is on."
         ) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)

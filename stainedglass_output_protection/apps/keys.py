@@ -22,6 +22,8 @@ from stainedglass_output_protection.errors import (
 
 _FILE = click.Path(path_type=Path)
 # The clients' tolerance is 5 minutes in each direction.
+_DAY_MS = 24 * 3600 * 1000
+_USUAL_DAYS = 7
 _COMFORTABLE_SKEW_S = 600
 
 
@@ -99,21 +101,56 @@ def verify(target: str, pins: tuple[str, ...]) -> None:
 
 @keys.command()
 @click.argument("file", type=_FILE)
-def advance(file: Path) -> None:
+@click.option("--yes", is_flag=True, help="Move it on by more than seven days.")
+def advance(file: Path, *, yes: bool) -> None:
     """Move a fleet's base epoch to the oldest that has not retired, in place.
 
     What was sealed under earlier epochs can then no longer be opened with this file. It
     goes by this machine's clock and cannot be undone.
     """
     from stainedglass_output_protection.server.clock import unix_ms
+    from stainedglass_output_protection.server.fleet_epochs import show_time
     from stainedglass_output_protection.vllm.fleet import advance_fleet_file
 
-    old, new = advance_fleet_file(file, unix_ms())
+    now_ms = unix_ms()
+    _require_usual(file, now_ms, is_forced=yes)
+    old, new = advance_fleet_file(file, now_ms)
     if new.index <= old.index:
-        click.echo(f"The base epoch of {file} is {old.index} already.")
+        click.echo(
+            f"The base epoch of {file} is {old.index} already: no later one has retired "
+            f"by this machine's clock, {show_time(now_ms)}."
+        )
         return
     click.echo(f"The base epoch of {file} was {old.index}.")
     click.echo(describe(new))
+
+
+def _require_usual(file: Path, now_ms: int, *, is_forced: bool) -> None:
+    """Refuse what a wrong clock would do to a fleet's file, if that can be read."""
+    from stainedglass_output_protection.server.fleet_epochs import show_time
+    from stainedglass_output_protection.vllm.fleet import read_fleet_file
+
+    try:
+        known = read_fleet_file(file).fleet
+    except ConfigurationError:
+        return  # It will be refused as it is.
+    begins = known.start_of(known.index)
+    if now_ms < begins:
+        raise ConfigurationError(
+            f"The file {file} was not changed: its base epoch begins at "
+            f"{show_time(begins)}, which is after this machine's time, "
+            f"{show_time(now_ms)}. Check the clock. If it is right, the file was moved "
+            "on too far: make a new one."
+        )
+    days = (
+        (known.oldest_live_at(now_ms) - known.index) * known.times.period_ms / _DAY_MS
+    )
+    if days > _USUAL_DAYS and not is_forced:
+        raise ConfigurationError(
+            f"The file {file} was not changed: this would move its base epoch on by "
+            f"{days:.0f} days, which cannot be undone. If this machine's time, "
+            f"{show_time(now_ms)}, is right, run it again with --yes."
+        )
 
 
 def _generate_fleet(file: Path, period_s: float, *, overlap: int) -> None:
@@ -135,8 +172,9 @@ def _generate_fleet(file: Path, period_s: float, *, overlap: int) -> None:
     write_key_file(file, fleet_text(fleet))
     if period_s * overlap < _COMFORTABLE_SKEW_S:
         click.echo(
-            f"Warning: the replicas' clocks may be at most {period_s / 2:g} s ahead and "
-            f"{period_s * overlap:g} s behind. Keep them synchronised, or make the "
+            "Warning: with so short a life of keys the replicas' clocks may be at most "
+            f"{min(period_s / 2, 300):g} s ahead and {min(period_s * overlap, 60):g} s "
+            "behind. Keep them synchronised, or make the "
             "period or the overlap larger.",
             err=True,
         )

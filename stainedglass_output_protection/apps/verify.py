@@ -7,7 +7,10 @@ from pathlib import Path
 
 from stainedglass_output_protection.apps.fetch import fetch_document
 from stainedglass_output_protection.apps.key_files import describe, read_key_file
-from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.errors import (
+    ConfigurationError,
+    StatementExpiredError,
+)
 from stainedglass_output_protection.protocol.constants import NO_EVIDENCE
 from stainedglass_output_protection.protocol.identity import (
     IdentityKey,
@@ -32,7 +35,19 @@ def verify_server(url: str, pins: Sequence[str]) -> list[str]:
     now_ms = unix_ms()
     document = KeyDocument.from_text(text)
     statement = document.statement
-    StatementPolicy(pinned).accept(statement, now_ms=now_ms)
+    shown = "unknown"
+    if clock_ms is not None:
+        shown = (
+            f"{(clock_ms - now_ms) / 1000:+.0f} s against this machine's (not signed)"
+        )
+    try:
+        StatementPolicy(pinned).accept(statement, now_ms=now_ms)
+    except StatementExpiredError as error:
+        raise StatementExpiredError(
+            f"{error} It is valid from {show_time(statement.epoch)} to "
+            f"{show_time(statement.not_after)}; this machine's time is "
+            f"{show_time(now_ms)}; the server's clock: {shown}."
+        ) from None
     names = {number: name for name, number in SUITE_NAMES.items()}
     suites = [names.get(number, str(number)) for number, _ in statement.suites]
     has_evidence = statement.evidence_hash != NO_EVIDENCE
@@ -45,11 +60,6 @@ def verify_server(url: str, pins: Sequence[str]) -> list[str]:
         f"suites: {', '.join(suites) or 'none'}",
         f"evidence: {f'{len(document.evidence)} bytes' if has_evidence else 'none'}",
     ]
-    shown = "unknown"
-    if clock_ms is not None:
-        shown = (
-            f"{(clock_ms - now_ms) / 1000:+.0f} s against this machine's (not signed)"
-        )
     return [*lines, f"the server's clock: {shown}"]
 
 

@@ -61,7 +61,9 @@ def load_owner(path: Path | None) -> Owner:
         reason = f"cannot be used ({error.strerror}). Check the path, or the mount."
     except _RefusedError as error:
         reason = f"is refused: {error}"
-    raise ConfigurationError(f"{OWNER_FILE_VARIABLE}: the file {path} {reason}")
+    raise ConfigurationError(
+        f"{OWNER_FILE_VARIABLE}, or owner_file: the file {path} {reason}"
+    )
 
 
 class _RefusedError(Exception):

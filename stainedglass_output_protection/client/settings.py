@@ -139,7 +139,8 @@ def _chosen(
 def _flag(given: bool | None, variables: Mapping[str, str], variable: str) -> bool:
     if given is not None:
         return given
-    chosen: bool = _chosen(None, variables, variable, _FLAGS, "0")
+    said = variables.get(variable, "").strip().lower()
+    chosen: bool = _chosen(said, variables, variable, _FLAGS, "0")
     return chosen
 
 

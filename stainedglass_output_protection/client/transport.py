@@ -170,8 +170,11 @@ class SyncDriver(_Driver):
         if exchange.document_path is not None:
             wanted = self._document_request(request, exchange.document_path)
             answer = self._inner.handle_request(wanted)
-            content = whole_body(answer, HeldBytes(_MAX_DOCUMENT_BODY))
-            exchange.take_document(answer.status_code, content)
+            if answer.status_code == 200:
+                content = whole_body(answer, HeldBytes(_MAX_DOCUMENT_BODY))
+                exchange.take_document(answer.status_code, content)
+            else:
+                answer.close()  # A page of something on the way, of any size.
         inner_response = self._inner.handle_request(
             self._sent(exchange, asked, request)
         )
@@ -228,8 +231,11 @@ class AsyncDriver(_Driver):
         if exchange.document_path is not None:
             wanted = self._document_request(request, exchange.document_path)
             answer = await self._inner.handle_async_request(wanted)
-            content = await whole_body_async(answer, HeldBytes(_MAX_DOCUMENT_BODY))
-            exchange.take_document(answer.status_code, content)
+            if answer.status_code == 200:
+                content = await whole_body_async(answer, HeldBytes(_MAX_DOCUMENT_BODY))
+                exchange.take_document(answer.status_code, content)
+            else:
+                await answer.aclose()  # A page of something on the way, of any size.
         inner_response = await self._inner.handle_async_request(
             self._sent(exchange, asked, request)
         )

@@ -49,7 +49,8 @@ class StatementPolicy:
             raise IdentityMismatchError(
                 f"The server's identity is {fingerprint_of(statement.identity)}, "
                 "which is not a pinned one. If the operator replaced it, pin the new "
-                "one from a source you trust; otherwise somebody is in between."
+                "one from a source you trust. A server without SG_IDENTITY_KEY_FILE has "
+                "another identity after each restart. Otherwise somebody is in between."
             )
         if not (
             statement.epoch - CLOCK_SKEW_MS <= now_ms

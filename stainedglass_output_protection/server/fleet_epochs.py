@@ -73,8 +73,10 @@ class FleetEpochs:
             raise KeysUnavailableError(
                 "The clock is before the oldest epoch of the fleet whose keys can be "
                 f"had ({show_time(first)}): earlier ones were erased, and they do not "
-                "come back. Check the clock; a clock that was wrong before may need a "
-                "restart of the server, which reads the fleet's file again."
+                "come back. Check the clock. If it is right, the fleet's file was moved "
+                "on by a machine whose clock was ahead, or this server started with such "
+                "a clock: look with sg-vllm keys verify FILE. If the file is good, "
+                "restart the server; else make a new one for all replicas."
             )
 
     def is_over(self, span: Span, now_ms: int) -> bool:
@@ -127,7 +129,9 @@ def require_near(fleet: FleetSecret, now_ms: int) -> None:
     if fleet.oldest_live_at(now_ms) - fleet.index > MAX_CATCH_UP:
         raise ConfigurationError(
             f"SG_FLEET_SECRET_FILE: the file's base epoch is more than {MAX_CATCH_UP} "
-            "epochs old, or the clock is wrong. Move it on: sg-vllm keys advance FILE"
+            f"epochs old, or this machine's clock ({show_time(now_ms)}) is wrong. Check "
+            "the clock first: moving the file on by a wrong one destroys it. Then: "
+            "sg-vllm keys advance FILE"
         )
 
 

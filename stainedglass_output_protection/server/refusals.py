@@ -27,7 +27,8 @@ def route_not_protected() -> RequestError:
 def keys_unavailable() -> RequestError:
     """Return the error for a server without a usable epoch key."""
     return RequestError(
-        "The server has no usable key at the moment. Try again later.",
+        "The server has no usable key, or cannot record requests, at the moment. Try "
+        "again later.",
         code="keys_unavailable",
         status=503,
     )
@@ -110,8 +111,11 @@ def request_too_large() -> RequestError:
 def key_unknown(document_text: str) -> RequestError:
     """Return the error for a request sealed to no live epoch; it brings the document."""
     return RequestError(
-        "The request is not sealed to a key that this server still has. Seal it to "
-        f"this key document: {document_text}",
+        "The request is not sealed to a key that this server still has. A client seals "
+        "again by itself, once: if you see this, the servers behind this address do not "
+        "share their keys, and the operator has to give all of them the same "
+        "SG_IDENTITY_KEY_FILE and SG_FLEET_SECRET_FILE. Seal it to this key document: "
+        f"{document_text}",
         code="key_unknown",
         status=422,
     )

@@ -66,8 +66,9 @@ def request_replayed() -> RequestError:
 def request_mistimed() -> RequestError:
     """Return the error for a sealed request that cannot be told from a replay."""
     return RequestError(
-        "This sealed request is too old, or its time is ahead of the server's clock. "
-        "Check the client's clock and seal the request again.",
+        "This sealed request is too old for this server, or its time is more than 60 "
+        "seconds ahead of the server's clock. Check both clocks and seal the request "
+        "again. A replica that has just started takes no older ones.",
         code="request_mistimed",
         status=425,
     )

@@ -27,6 +27,8 @@ from stainedglass_output_protection.vllm.private_files import (
 MAKE_FLEET: Final = "Make one: sg-vllm keys generate --fleet FILE"
 _MAX_FILE_SIZE = 16 * 1024
 
+_WHICH = "It must be the same file as on the other replicas. Only for a new fleet: "
+
 
 def read_fleet_file(path: Path, *, name: str = FLEET_VARIABLE) -> FleetText:
     """Return what the fleet's file holds. ``name`` is what an error begins with.
@@ -43,11 +45,11 @@ def read_fleet_file(path: Path, *, name: str = FLEET_VARIABLE) -> FleetText:
         return parse_fleet_text(read_private_file(path))
     except OSError as error:
         reason = f"cannot be read ({error.strerror}). Check the path, or the mount. "
-        reason += MAKE_FLEET
+        reason += _WHICH + MAKE_FLEET
     except SharedFileError as error:
         reason = str(error)
     except ConfigurationError as error:
-        reason = f"is refused: {str(error).rstrip('.')}. {MAKE_FLEET}"
+        reason = f"is refused: {str(error).rstrip('.')}. {_WHICH}{MAKE_FLEET}"
     raise ConfigurationError(f"{name}: the file {path} {reason}")
 
 

@@ -22,6 +22,8 @@ MAKE_IDENTITY: Final = "Make one: sg-vllm keys generate --identity FILE"
 # How the PKCS #8 form of an Ed25519 key begins, with and without its armour.
 _PASTED_KEY = ("PRIVATE KEY", "MC4CAQ")
 
+_WHICH = "If clients have pinned this server, restore its file. Only for a new one: "
+
 
 def read_identity_file(path: Path) -> IdentityKey:
     """Return the identity in a PEM file that nobody else may read.
@@ -39,11 +41,11 @@ def read_identity_file(path: Path) -> IdentityKey:
         return IdentityKey.from_pem(read_private_file(path))
     except OSError as error:
         reason = f"cannot be read ({error.strerror}). Check the path, or the mount. "
-        reason += MAKE_IDENTITY
+        reason += _WHICH + MAKE_IDENTITY
     except SharedFileError as error:
         reason = str(error)
     except ConfigurationError as error:
-        reason = f"is refused: {str(error).rstrip('.')}. {MAKE_IDENTITY}"
+        reason = f"is refused: {str(error).rstrip('.')}. {_WHICH}{MAKE_IDENTITY}"
     raise ConfigurationError(f"{IDENTITY_VARIABLE}: the file {path} {reason}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import field_validator
@@ -9,6 +10,8 @@ from pydantic_settings import BaseSettings, NoDecode
 
 from stainedglass_output_protection.protocol.constants import MAX_SEALED_REQUEST
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_OURS = re.compile(r"content-.*|transfer-encoding|x-sealed-request")
 _MIN_LIMIT = 16 * 1024
 _MAX_LIMIT = 1024 * 1024 * 1024
 
@@ -34,6 +37,17 @@ class RequestSettings(BaseSettings):
         if isinstance(value, str):
             return frozenset(filter(None, map(str.strip, value.lower().split(","))))
         return value
+
+    @field_validator("passed_headers")
+    @classmethod
+    def _check_names(cls, names: frozenset[str]) -> frozenset[str]:
+        for name in names:
+            if not _HEADER_NAME.fullmatch(name) or _OURS.fullmatch(name):
+                raise ValueError(
+                    "must be names of headers, with commas between, such as "
+                    "x-tenant,x-priority; those that describe the body are not possible."
+                )
+        return names
 
     @field_validator("max_sealed_request_bytes")
     @classmethod

@@ -29,8 +29,8 @@ async def pass_the_mark() -> None:
     remaining_ms = _MARK_MS - unix_ms()
     if remaining_ms > 0:
         logger.info(
-            "Ready in %d s: requests that an earlier process may have run are too old "
-            "then.",
+            "Not ready yet, for %d s: until then this replica could not tell requests "
+            "that an earlier process has run from new ones.",
             -(-remaining_ms // 1000),
         )
     while _MARK_MS >= unix_ms():

@@ -111,7 +111,7 @@ def test_period_and_overlap_are_taken_and_short_ones_warned_of(
     assert done.status == 2
     done = run("generate", "--fleet", path, "--period", "1.5", "--overlap", "200")
     assert parse_fleet_text(path.read_bytes()).fleet.times == EpochTimes(1500, 200)
-    assert "at most 0.75 s ahead and 300 s behind" in done.err
+    assert "at most 0.75 s ahead and 60 s behind" in done.err
     other = run("generate", "--fleet", tmp_path / "o", "--period", "600")
     assert other.err == ""
 
@@ -220,8 +220,29 @@ def test_advance_says_when_there_is_nothing_to_move(tmp_path: Path, run: Run) ->
     path = tmp_path / "fleet"
     run("generate", "--fleet", path)
     before = path.read_bytes()
-    assert run("advance", path).out == f"The base epoch of {path} is 0 already.\n"
+    said = run("advance", path).out
+    assert said.startswith(f"The base epoch of {path} is 0 already: no later one has ")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("period_ms", [3_600_000, 1_000])
+def test_a_wrong_clock_does_not_move_the_base_on(
+    tmp_path: Path, run: Run, period_ms: int
+) -> None:
+    path = tmp_path / "fleet"
+    times = EpochTimes(period_ms)
+    later = FleetSecret(clock.unix_ms() + 10**9, times, 0, OLD.secret)
+    month_old = FleetSecret(clock.unix_ms() - 30 * 86_400_000, times, 0, OLD.secret)
+    for fleet, words in ((later, "Check the clock"), (month_old, "--yes")):
+        path.write_bytes(fleet_text(fleet))
+        path.chmod(0o600)
+        done = run("advance", path)
+        assert done.status == 2
+        assert f"The file {path} was not changed" in done.err
+        assert words in done.err
+        assert path.read_bytes() == fleet_text(fleet)
+    assert run("advance", "--yes", path).status == 0
+    assert encode_base64(OLD.secret) not in path.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["identity", "none", "readable"])

@@ -63,7 +63,6 @@ NOT_MOUNTED = [
     ("/v1/embeddings", {"model": MODEL, "input": _QUESTION}),
     ("/v2/rerank", _RERANK),
     ("/v1/rerank", _RERANK),
-    ("/rerank", _RERANK),
 ]
 
 
