@@ -42,7 +42,7 @@ _FENCE = b'{"model": "tiny", "prompt": [300, 301, 302], "max_tokens": 1}'
 _FENCE_TOKENS = 3
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(folder: Path, identity: Identity, say: Say) -> Iterator[Server]:
     """The attacked server."""
     made = start(
@@ -56,7 +56,7 @@ def server(folder: Path, identity: Identity, say: Say) -> Iterator[Server]:
     made.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def strict_detector(folder: Path) -> Detector:
     """Finds what prompts and answers say."""
     return Detector(MODEL_PATH, (*CANARIES, *PROMPT_WORDS))
