@@ -59,15 +59,13 @@ class UnaryBody:
             ResponseError: the frame does not open, or is not the final one.
         """
         body = self._held.take()
+        if self._is_error:
+            yield from _opened_error(self._opener, body)
+            return
         frame = find_frame(body)
-        if frame is not None:
-            payload = self._opener.open(frame)
-            self._opener.finish()
-            yield payload
-        elif self._is_error:
-            yield body
-        else:
+        if frame is None:
             _refuse_unprotected()
+        yield _opened_whole(self._opener, frame)
 
 
 class StreamBody:
@@ -103,7 +101,8 @@ class StreamBody:
         """
         yield from self._opened(self._splitter.end())
         if self._held is not None:
-            yield self._held.take()
+            # Some routers call every answer to a request for a stream a stream.
+            yield from _opened_error(self._opener, self._held.take())
         elif self._opener.status is None and self._has_clear_events:
             _refuse_unprotected()
         else:
@@ -168,6 +167,43 @@ class OpaqueBody:
         return iter(())
 
 
+class MislabelledBody:
+    """Frames or events, whichever the first byte tells; for who asked for frames.
+
+    Some routers call every answer to a request for a stream a stream of events. Those
+    begin with a letter or a colon, a frame's length with zero.
+    """
+
+    def __init__(self, opener: Opener, *, is_error: bool) -> None:
+        self._opener = opener
+        self._is_error = is_error
+        self._body: Body | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the payload of each frame that ``chunk`` completes.
+
+        Raises:
+            ResponseError: as the body does that it turns out to be.
+        """
+        if not chunk:
+            return iter(())
+        if self._body is None:
+            is_frames = chunk[0] == 0
+            self._body = OpaqueBody(self._opener) if is_frames else self._events()
+        return self._body.feed(chunk)
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield what was waiting for the end.
+
+        Raises:
+            ResponseError: as the body does that it turned out to be.
+        """
+        return (self._body or self._events()).finish()
+
+    def _events(self) -> StreamBody:
+        return StreamBody(self._opener, is_error=self._is_error)
+
+
 class HeldBytes:
     """Bytes in memory, as many as the limit allows."""
 
@@ -190,6 +226,18 @@ class HeldBytes:
         """Return everything, and forget it."""
         parts, self._parts = self._parts, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _opened_error(opener: Opener, body: bytes) -> Iterator[bytes]:
+    """Yield what an error's body holds, or as it came if it is not sealed."""
+    frame = find_frame(body)
+    yield body if frame is None else _opened_whole(opener, frame)
+
+
+def _opened_whole(opener: Opener, frame: bytes) -> bytes:
+    payload = opener.open(frame)
+    opener.finish()
+    return payload
 
 
 def _refuse_unprotected() -> NoReturn:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from stainedglass_output_protection.client.bodies import (
     Body,
+    MislabelledBody,
     OpaqueBody,
     StreamBody,
     UnaryBody,
@@ -154,8 +155,11 @@ class Exchange:
         self._opener = opener
         if is_opaque:
             return OpaqueBody(opener)
-        body_type = StreamBody if media_type == _EVENT_STREAM else UnaryBody
-        return body_type(opener, is_error=status >= 400)
+        is_error = status >= 400
+        if media_type != _EVENT_STREAM:
+            return UnaryBody(opener, is_error=is_error)
+        body_type = MislabelledBody if self._settings.asks_opaque else StreamBody
+        return body_type(opener, is_error=is_error)
 
     def _opener_for(self, container: int) -> Opener:
         return Opener(

@@ -10,7 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stainedglass_output_protection.client.bodies import OpaqueBody, StreamBody
+from stainedglass_output_protection.client.bodies import (
+    MislabelledBody,
+    OpaqueBody,
+    StreamBody,
+)
 from stainedglass_output_protection.errors import (
     ClientKeyError,
     MalformedFrameError,
@@ -459,3 +463,29 @@ def test_the_last_event_ends_with_the_body(line_end: bytes) -> None:
         for frame in FRAMES
     )
     assert [*body.feed(wire), *body.finish()] == BODY
+
+
+def test_a_sealed_error_opens_though_a_router_calls_it_a_stream() -> None:
+    (frame,) = sealed(b'{"error":{}}')
+    wire = b'{"error":{"message":"' + frame_to_text(frame) + b'"}}'
+    body = StreamBody(fresh_opener(), is_error=True)
+    assert [*body.feed(wire), *body.finish()] == [b'{"error":{}}']
+    body = StreamBody(fresh_opener(), is_error=True)
+    clear = b'{"error":{"message":"no"}}'
+    assert [*body.feed(clear), *body.finish()] == [clear]
+
+
+@pytest.mark.parametrize("size", [1, 5, 10**6])
+def test_who_asked_for_frames_gets_them_though_a_router_calls_them_events(
+    size: int,
+) -> None:
+    wire = b"".join(len(it).to_bytes(4, "big") + it for it in OPAQUE_FRAMES)
+    body = MislabelledBody(fresh_opener(reference.OPAQUE), is_error=False)
+    chunks = [wire[at : at + size] for at in range(0, len(wire), size)]
+    payloads = [payload for chunk in chunks for payload in body.feed(chunk)]
+    assert [*payloads, *body.finish()] == BODY
+    # Events were not asked for.
+    events = b"".join(b'data: {"a":"' + frame_to_text(it) + b'"}\n\n' for it in FRAMES)
+    body = MislabelledBody(fresh_opener(reference.OPAQUE), is_error=False)
+    with pytest.raises(ResponseError):
+        list(body.feed(events))

@@ -49,13 +49,9 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
     ("/tokenize", {"model": MODEL, "prompt": _QUESTION}, "token_strs"),
     ("/detokenize", {"model": MODEL, "tokens": [300, 301]}, "prompt"),
 ]
-_RELABELLED = pytest.mark.xfail(
-    reason="vllm-router calls whatever answers a streamed request text/event-stream, "
-    "and the client takes its word"
-)
 UNARY_AND_STREAMED = [
     pytest.param(False, id="unary"),
-    pytest.param(True, id="streamed", marks=_RELABELLED),
+    pytest.param(True, id="streamed"),
 ]
 # This model does not embed, so vLLM has no such routes and its own router says so.
 _RERANK = {"model": MODEL, "query": _QUESTION, "documents": ["a"]}
