@@ -20,7 +20,7 @@ _BOUNDARY = "sealed-request"
 _ROUTED = ("model", "stream")
 # A string value, not a name, and not inside a longer string.
 _TEXT_VALUE = re.compile(
-    rb'(?<!\\)("' + re.escape(_PREFIX) + rb'(?:[^"\\]|\\.)*")(?![ \t\r\n]*:)'
+    rb'(?<!\\)("' + re.escape(_PREFIX) + rb'[^"\\]*(?:\\.[^"\\]*)*")(?![ \t\r\n]*:)'
 )
 
 
