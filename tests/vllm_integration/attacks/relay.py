@@ -144,7 +144,7 @@ def serving(relay: Relay) -> Iterator[Relay]:
     class Handler(_Handler):
         serve = staticmethod(relay.serve)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Listener(("127.0.0.1", 0), Handler)
     relay.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02])
     thread.start()
@@ -154,6 +154,12 @@ def serving(relay: Relay) -> Iterator[Relay]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Listener(ThreadingHTTPServer):
+    # With the library's 5, Linux answers a burst of connections by SYN cookies, and
+    # resets one whose body comes before its head has found a place in the queue.
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):
