@@ -24,9 +24,9 @@ from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.protected_response import ProtectedResponse
 from stainedglass_output_protection.server.response_keys import output_keys

@@ -27,9 +27,9 @@ from stainedglass_output_protection.protocol.trust import StatementPolicy
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from tests.rings import own_ring
 
 Message = MutableMapping[str, Any]

@@ -11,7 +11,6 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,18 +18,8 @@ from stainedglass_output_protection.errors import (
     KeysUnavailableError,
     RequestError,
 )
-from stainedglass_output_protection.protocol.constants import (
-    DEFAULT_CLIENT_KEY_HEADER,
-    DEFAULT_CLIENT_KEY_MEMBER,
-    DEFAULT_SERVER_KEY_HEADER,
-    DOCUMENT_PATH,
-    MAX_SEALED_REQUEST,
-)
-from stainedglass_output_protection.protocol.routes import (
-    Route,
-    RouteClass,
-    RouteTable,
-)
+from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
+from stainedglass_output_protection.protocol.routes import Route, RouteClass
 from stainedglass_output_protection.server.admission import (
     Admitted,
     admit_clear,
@@ -45,13 +34,14 @@ from stainedglass_output_protection.server.matching import (
     matched_route,
     path_below_root,
 )
+from stainedglass_output_protection.server.notices import Notices
 from stainedglass_output_protection.server.offer import (
     Offer,
     OfferRules,
     header_key,
     read_offer,
 )
-from stainedglass_output_protection.server.policy import KeylessPolicy
+from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.refusals import (
     keys_unavailable,
     route_not_protected,
@@ -73,28 +63,6 @@ logger = logging.getLogger(__name__)
 
 # Extensions by which a response could leave without passing `send` as a body.
 _KEPT_EXTENSIONS = frozenset({"tls"})
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the middleware is told: names, routes and policies.
-
-    ``has_store`` says that the application keeps responses; to requests that are not
-    sealed they are refused unless ``allows_stored``. ``requires_sealed`` refuses those
-    requests altogether. ``max_sealed_request`` is in bytes, before decoding.
-    ``passed_headers`` are headers around a sealed request that the application gets.
-    """
-
-    client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
-    client_key_member: str = DEFAULT_CLIENT_KEY_MEMBER
-    server_key_header: str = DEFAULT_SERVER_KEY_HEADER
-    routes: RouteTable = field(default_factory=RouteTable)
-    keyless: KeylessPolicy = KeylessPolicy.REQUIRED
-    has_store: bool = True
-    allows_stored: bool = False
-    requires_sealed: bool = False
-    max_sealed_request: int = MAX_SEALED_REQUEST
-    passed_headers: frozenset[str] = frozenset()
 
 
 class ProtectionMiddleware:
@@ -125,8 +93,7 @@ class ProtectionMiddleware:
             max_sealed=options.max_sealed_request,
             requires_sealed=options.requires_sealed,
         )
-        self._keyless = 0
-        self._said: set[str] = set()
+        self._notices = Notices()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -154,7 +121,7 @@ class ProtectionMiddleware:
             return
         try:
             if route.route_class is not RouteClass.PROTECTED:
-                self._say_once(matched.path)
+                self._notices.unknown_route(matched.path)
                 raise route_not_protected()
             ring = self._ring_of(scope)
             offer = await read_offer(
@@ -176,7 +143,7 @@ class ProtectionMiddleware:
             await refuse(keys_unavailable(), route, send)
         else:
             if offer.is_keyless:
-                self._count_keyless(route)
+                self._notices.keyless(route, self._options.keyless)
             app = self._app
             if admitted.refusal is not None:
                 logger.info("Request refused: %s", admitted.refusal.code)
@@ -232,30 +199,6 @@ class ProtectionMiddleware:
         """
         if not self._options.allows_stored:
             refuse_stored(route.path, body, has_store=self._options.has_store)
-
-    def _say_once(self, path: str) -> None:
-        if path not in self._said:
-            self._said.add(path)
-            logger.warning(
-                "The route %s is in no table and is refused. To serve it, add it to "
-                "SG_PROTECTED_ROUTES, or in the clear to SG_CLEAR_ROUTES.",
-                path,
-            )
-
-    def _count_keyless(self, route: Route) -> None:
-        self._keyless += 1
-        # Each time the number doubles, so that a flood does not fill the log.
-        if self._keyless & (self._keyless - 1) == 0:
-            policy = self._options.keyless
-            how = "in the clear" if policy is KeylessPolicy.ALLOW else "to nobody"
-            logger.warning(
-                "Answered %s, %d so far: a request for %s had no client public key, and "
-                "SG_KEYLESS_REQUESTS=%s.",
-                how,
-                self._keyless,
-                route.path,
-                policy.value,
-            )
 
 
 async def _protect(

@@ -20,8 +20,8 @@ from stainedglass_output_protection.protocol.constants import SEALED_REQUEST_HEA
 from stainedglass_output_protection.protocol.routes import Route, RouteClass
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.matching import matched_route
-from stainedglass_output_protection.server.middleware import Options
 from stainedglass_output_protection.server.offer import OPENED, values_of
+from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.refusals import keys_unavailable
 from stainedglass_output_protection.server.refusing import refuse
 from stainedglass_output_protection.server.replay_store import ReplayStore

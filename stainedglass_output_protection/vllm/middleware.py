@@ -24,9 +24,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stainedglass_output_protection.protocol.routes import RouteTable
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.vllm.dispatch import dispatch_protected
 from stainedglass_output_protection.vllm.environment import (

@@ -36,9 +36,9 @@ from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import EpochKey, KeyRing
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.response_keys import ResponseKeys

@@ -19,9 +19,9 @@ from starlette.routing import Route
 
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from tests.asgi_driver import make_ring
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]

@@ -23,9 +23,9 @@ from stainedglass_output_protection.protocol.request_carriers import target_of
 from stainedglass_output_protection.protocol.routes import ROUTES, is_clear_url
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.sealed_authorization import (
     SealedAuthorizationMiddleware,

@@ -22,9 +22,9 @@ from starlette.staticfiles import StaticFiles
 
 from stainedglass_output_protection.protocol.routes import RouteTable
 from stainedglass_output_protection.server.middleware import (
-    Options,
     ProtectionMiddleware,
 )
+from stainedglass_output_protection.server.options import Options
 from tests.asgi_driver import CHAT, Message, Opened, body_of, header_of, make_ring
 from tests.server.asking import CANARY, ask, code_of, fresh
 
