@@ -58,16 +58,11 @@ def frame_from_text(text: str) -> bytes:
 
 def first_frame_text(value: Any) -> str | None:
     """Return the first string with a frame's prefix, in the order of the JSON text."""
-    return first_text(value, TEXT_PREFIX)
-
-
-def first_text(value: Any, prefix: str) -> str | None:
-    """Return the first string with ``prefix``, in the order of the JSON text."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            if value.startswith(prefix):
+            if value.startswith(TEXT_PREFIX):
                 return value
         elif isinstance(value, dict):
             waiting.extend(reversed(value.values()))
