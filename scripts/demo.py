@@ -143,7 +143,7 @@ def show(tap: WireTap, question: str, answer: str) -> None:
         for line in tap.answered.decode("utf-8", "replace").splitlines()
         if line.startswith("data: ")
     ]
-    left = [*_cut(requests[-1], 5), "", *_cut(events[1], 4), *_cut(events[2], 4)]
+    left = [*_cut(requests[-1], 5), "", *_cut(events[1], 5), *_cut(events[2], 5)]
     left += ["...", *_cut(events[-1], 1)]
     right = [*textwrap.wrap(f"you:   {question}", 34), "", "", "", ""]
     right += textwrap.wrap(f"model: {answer}", 34)
@@ -158,7 +158,7 @@ def show(tap: WireTap, question: str, answer: str) -> None:
 
 
 def _cut(line: str, rows: int) -> list[str]:
-    parts = textwrap.wrap(line, 62)
+    parts = textwrap.wrap(line, 62, break_on_hyphens=False)
     return parts if len(parts) <= rows else [*parts[: rows - 1], "..."]
 
 
