@@ -42,6 +42,8 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    # A machine that stands still for the usual 5 s would close what is about to be used.
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
     "PYTHONUNBUFFERED": "1",
     # What a tap inside the protection is told by a test's request, sealed or not.
     "SG_PASSED_HEADERS": "x-test-id,x-test-fault,x-test-words",
