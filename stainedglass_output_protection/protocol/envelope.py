@@ -8,6 +8,7 @@ decided by the modules named ``*_envelopes``.
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +37,7 @@ class Envelope(NamedTuple):
     ``repeats`` says that other events of its stream are likely to have the same one;
     ``is_apart`` that the event is of a kind whose size is not that of a piece of text.
     ``without_usage`` is there if it ends with a usage, and is what it is without.
+    ``tails`` are what follows the frame's text in the first events, by their number.
     """
 
     before: bytes
@@ -44,6 +46,7 @@ class Envelope(NamedTuple):
     repeats: bool = True
     is_apart: bool = False
     without_usage: Envelope | None = None
+    tails: tuple[bytes, ...] = ()
 
     def around(self, frame_text: bytes, number: int = 0) -> bytes:
         """Return the envelope with a frame in it. It must have room."""
@@ -56,6 +59,15 @@ class Envelope(NamedTuple):
 def number_text(number: int) -> bytes:
     """Return the number of an event at its constant width."""
     return _NUMBERS[number] if number < len(_NUMBERS) else _FORMAT % number
+
+
+@lru_cache(maxsize=16)
+def numbered_tails(after: bytes, end: bytes) -> tuple[bytes, ...]:
+    """Return ``tails`` for an envelope that is the same in every response.
+
+    There are fewer of those than are kept; each takes some 300 KiB.
+    """
+    return tuple(after + number + end for number in _NUMBERS)
 
 
 def body_of(members: dict[str, Any]) -> Envelope:

@@ -5,10 +5,11 @@ Specification: ``protocol.md#container-fields``.
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-
 from stainedglass_output_protection.protocol.constants import TEXT_PREFIX
-from stainedglass_output_protection.protocol.encoding import frame_to_text
+from stainedglass_output_protection.protocol.encoding import (
+    encode_base64,
+    frame_to_text,
+)
 from stainedglass_output_protection.protocol.envelope import Envelope, number_text
 from stainedglass_output_protection.protocol.plain_envelopes import PlainEnvelopes
 from stainedglass_output_protection.protocol.quick_writer import QuickWriter
@@ -30,11 +31,13 @@ class FieldsStream(QuickWriter):
     shows_bare = True
 
     def _written(self, envelope: Envelope, frame: bytes, usage: bytes = b"") -> bytes:
-        before, after, end, _, _, _ = envelope
-        text = b2a_base64(frame, newline=False)
+        before, after, end, _, _, _, tails = envelope
+        text = encode_base64(frame)
         if end is None:
             return b"".join((before, _PREFIX, text, after, usage))  # type: ignore[arg-type]
         self._number = number = self._number + 1
+        if number < len(tails):
+            return b"".join((before, _PREFIX, text, tails[number]))
         counted = number_text(number)
         return b"".join((before, _PREFIX, text, after, counted, end))  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from stainedglass_output_protection.protocol.envelope import Envelope
+from stainedglass_output_protection.protocol.envelope import Envelope, numbered_tails
 from stainedglass_output_protection.protocol.usage_end import (
     open_for_usage,
     usual_usage,
@@ -58,6 +58,8 @@ def known_event(
         if number is None:
             return None
         ends = number[1]
+        tails = numbered_tails(envelope.after or b"", envelope.end)
+        envelope = envelope._replace(tails=tails)
     elif envelope.without_usage is not None:
         usage = usual_usage(block)
         if usage is None or usage.start() <= end:

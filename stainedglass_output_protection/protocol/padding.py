@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
+
+from stainedglass_output_protection.protocol.constants import RECORD_HEADER_SIZE
+from stainedglass_output_protection.protocol.layout import RECORD
 
 # A chat event with a token of any usual length.
 _FIRST_FITS = 104
@@ -39,3 +43,25 @@ def padme(size: int) -> int:
     free_bits = exponent - exponent.bit_length()
     mask = (1 << free_bits) - 1
     return (size + mask) & ~mask
+
+
+class PaddedRecords:
+    """Makes the records of a stream, each padded to the ladder's size of that moment.
+
+    ``pack`` takes how many bytes are shared, the number of those that are not, and
+    these; of more than ``room`` it would lose the rest, so ``make_room`` comes first.
+    """
+
+    __slots__ = ("_size", "pack", "room")
+
+    def __init__(self) -> None:
+        self._size = 0
+        self.room = -1
+        self.pack = RECORD.pack
+
+    def make_room(self, length: int) -> None:
+        """Climb to a size that has room for ``length`` bytes."""
+        self._size = climb(self._size, length + RECORD_HEADER_SIZE)
+        self.room = self._size - RECORD_HEADER_SIZE
+        # One call that also joins and pads: a record is made for every event.
+        self.pack = struct.Struct(f"{RECORD.format}{self.room}s").pack

@@ -15,7 +15,6 @@ from stainedglass_output_protection.protocol.constants import (
     FLAG_FIRST,
     MAX_SEQUENCE,
     NONCE_SIZE,
-    RECORD_HEADER_SIZE,
 )
 from stainedglass_output_protection.protocol.key_schedule import TrafficKeys
 from stainedglass_output_protection.protocol.layout import (
@@ -25,7 +24,7 @@ from stainedglass_output_protection.protocol.layout import (
     STATUS,
     STATUS_RANGE,
 )
-from stainedglass_output_protection.protocol.padding import climb, padme, rung
+from stainedglass_output_protection.protocol.padding import PaddedRecords, padme, rung
 
 
 class Sealer:
@@ -37,14 +36,14 @@ class Sealer:
     """
 
     __slots__ = (
-        "_apart_size",
+        "_apart",
         "_base_nonce",
         "_encrypt",
         "_end",
         "_head",
         "_preamble",
         "_seq",
-        "_size",
+        "_usual",
     )
 
     def __init__(
@@ -64,8 +63,8 @@ class Sealer:
         media_type = bytes(c for c in media_type if c in PRINTABLE)
         self._preamble = STATUS.pack(status, len(media_type)) + media_type
         self._seq = 0
-        self._size = 0
-        self._apart_size = 0
+        self._usual = PaddedRecords()
+        self._apart = PaddedRecords()
         # The sequence number that no frame may have; after the final one, all.
         self._end = MAX_SEQUENCE
 
@@ -105,20 +104,18 @@ class Sealer:
         if seq >= self._end:
             raise UsageError("This sealer has sealed its last frame.")
         tail = payload[shared:]
+        records = self._apart if is_apart else self._usual
         length = len(tail)
-        size = self._apart_size if is_apart else self._size
-        if length + RECORD_HEADER_SIZE > size:
-            size = climb(size, length + RECORD_HEADER_SIZE)
-            if is_apart:
-                self._apart_size = size
-            else:
-                self._size = size
+        if length > records.room:
+            records.make_room(length)
         self._seq = seq + 1
+        flags = 0
         if is_final:
             self._end = 0
-        header = HEADER.pack(FLAG_FINAL if is_final else 0, seq)
-        record = (RECORD.pack(shared, length) + tail).ljust(size, b"\0")
+            flags = FLAG_FINAL
+        header = HEADER.pack(flags, seq)
         nonce = (self._base_nonce ^ seq).to_bytes(NONCE_SIZE, "big")
+        record = records.pack(shared, length, tail)
         return header + self._encrypt(nonce, record, header)
 
     def _seal_first(

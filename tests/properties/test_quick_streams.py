@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -247,3 +248,29 @@ def test_events_with_another_usage_are_read(usage: Any) -> None:
     for _ in range(3):
         writer.feed(chunk("a", usage=usage))
     assert envelopes.count == known + 3
+
+
+def test_events_of_the_responses_api_are_counted_at_one_width() -> None:
+    """Also past those whose end was made before."""
+    deltas = [
+        b"event: response.output_text.delta\n"
+        + line(
+            {
+                "content_index": 0,
+                "delta": "a",
+                "item_id": "msg_1",
+                "logprobs": [],
+                "output_index": 0,
+                "sequence_number": number,
+                "type": "response.output_text.delta",
+            }
+        )
+        for number in range(2100)
+    ]
+    quick, reading = (
+        writer(sealer(), envelopes_for("responses")) for writer in WRITERS["fields"]
+    )
+    wire = b"".join(map(quick.feed, deltas))
+    assert wire == b"".join(map(reading.feed, deltas))
+    shown = re.findall(rb'"sequence_number":([ \d]{7}),', wire)
+    assert list(map(int, shown)) == list(range(1, 2101))

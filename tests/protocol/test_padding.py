@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stainedglass_output_protection.protocol.padding import LADDER, climb, padme, rung
+from stainedglass_output_protection.protocol.padding import (
+    LADDER,
+    PaddedRecords,
+    climb,
+    padme,
+    rung,
+)
 
 SIZES = st.integers(0, 2**32)
 
@@ -31,6 +37,21 @@ def test_padme_wastes_at_most_an_eighth_above_the_least_size(size: int) -> None:
     assert padded >= max(size, 1024)
     assert padded <= 1024 or padded <= size * 1.125
     assert padme(padded) == padded
+
+
+@given(tails=st.lists(st.binary(max_size=2000), min_size=1), shared=st.integers(0, 99))
+def test_a_record_is_whole_and_of_the_size_that_was_climbed_to(
+    tails: list[bytes], shared: int
+) -> None:
+    records = PaddedRecords()
+    current = 0
+    for tail in tails:
+        current = climb(current, 8 + len(tail))
+        if len(tail) > records.room:
+            records.make_room(len(tail))
+        record = records.pack(shared, len(tail), tail)
+        start = shared.to_bytes(4, "big") + len(tail).to_bytes(4, "big") + tail
+        assert record == start + bytes(current - len(start))
 
 
 def test_padme_of_the_paper_s_examples() -> None:
