@@ -13,6 +13,7 @@ from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.offer import Offer
 from stainedglass_output_protection.server.owned_requests import owned_body
+from stainedglass_output_protection.server.refusals import key_unknown
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.request_body import replaying
 from stainedglass_output_protection.server.response_keys import (
@@ -66,6 +67,7 @@ def admit_sealed(
     offer: Offer,
     opened: Opened,
     route: Route,
+    ring: KeyRing,
     store: ReplayStore,
     *,
     passed_headers: frozenset[str],
@@ -75,6 +77,7 @@ def admit_sealed(
     ``passed_headers`` are outer headers that the application gets beside the usual ones.
 
     Raises:
+        RequestError: the key that opened it has retired since; it is not sealed.
         KeysUnavailableError: the replay store does not work.
     """
 
@@ -86,6 +89,10 @@ def admit_sealed(
         compare(opened, offer.scope, offer.body)
         body = owned_body(route, opened.request, offer.scope)
     except RequestError as error:
+        now_ms = unix_ms()
+        if opened.retires_at <= now_ms and error.code == "request_mistimed":
+            # As if it had come a moment later: its client seals it to the next key.
+            raise key_unknown(ring.current(now_ms).document_text) from None
         return Admitted(offer.scope, offer.receive, keys, error)
     scope = inner_scope(opened, offer.scope, len(body), passed_headers)
     return Admitted(scope, replaying(body, offer.receive), keys, None, release)

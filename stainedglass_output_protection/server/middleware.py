@@ -172,6 +172,7 @@ class ProtectionMiddleware:
                 offer,
                 offer.opened,
                 route,
+                ring,
                 self._replay_store(),
                 passed_headers=self._options.passed_headers,
             )

@@ -21,7 +21,11 @@ from stainedglass_output_protection.protocol.constants import (
     SUITE_X25519,
 )
 from stainedglass_output_protection.protocol.key_document import KeyDocument
-from stainedglass_output_protection.server import middleware, sealed_requests
+from stainedglass_output_protection.server import (
+    admission,
+    middleware,
+    sealed_requests,
+)
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import KeyRing
@@ -349,7 +353,7 @@ async def test_an_empty_message_is_answered_with_the_document() -> None:
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     """Clocks that the server tells the time by."""
     made = Clocks(unix_ms())
-    for module in (sealed_requests, middleware):
+    for module in (sealed_requests, admission, middleware):
         monkeypatch.setattr(module, "unix_ms", lambda: made.now)
     return made
 
@@ -373,6 +377,28 @@ async def test_a_retired_epoch_is_unknown_and_one_that_overlaps_is_not(
     clocks.go(HOUR)
     sent = await ask(protected(ring=ring), second.body)
     assert code_of(sent) == (422, "key_unknown")
+
+
+async def test_an_epoch_that_retires_while_its_request_is_opened_is_unknown(
+    clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = ring_by(clocks)
+    made = sealed(ring.current(clocks.now))
+    ring.tick(clocks.go(HOUR + 1))
+
+    def an_hour_later() -> int:
+        return clocks.go(HOUR)
+
+    def once() -> int:
+        """The time, when the request is opened; an hour passes before the next look."""
+        monkeypatch.setattr(sealed_requests, "unix_ms", an_hour_later)
+        return clocks.now
+
+    monkeypatch.setattr(sealed_requests, "unix_ms", once)
+    app = Recorder()
+    sent = await ask(protected(app, ring=ring), made.body)
+    assert code_of(sent) == (422, "key_unknown")
+    assert app.calls == 0
 
 
 # Step 5.
