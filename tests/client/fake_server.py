@@ -319,7 +319,9 @@ class FakeServer:
 def serve(fake: FakeServer) -> Iterator[FakeServer]:
     """Put ``fake`` on a free loopback port for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(fake, log_level="error", lifespan="off")
+    config = uvicorn.Config(
+        fake, log_level="error", lifespan="off", timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(
         target=asyncio.run, args=[server.serve(sockets=[listener])]

@@ -113,7 +113,9 @@ class Wire:
 def serve(app: ASGIApp) -> Iterator[str]:
     """Put ``app`` on a free loopback port; yield its base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="critical", lifespan="off")
+    config = uvicorn.Config(
+        app, log_level="critical", lifespan="off", timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(
         target=asyncio.run, args=[server.serve(sockets=[listener])]

@@ -108,7 +108,7 @@ async def main() -> None:
     protect_app(protected)
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     servers = [
-        uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_keep_alive=600))
         for app in (protected, build())
     ]
     running = [

@@ -88,7 +88,9 @@ def serving_impostor(identity: IdentityKey | None = None) -> Iterator[Impostor]:
     are its own.
     """
     impostor = Impostor(identity or IdentityKey.generate())
-    config = uvicorn.Config(impostor.app(), log_level="error", lifespan="off")
+    config = uvicorn.Config(
+        impostor.app(), log_level="error", lifespan="off", timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     impostor.port = listener.getsockname()[1]
