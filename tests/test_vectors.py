@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from stainedglass_output_protection.client.exchange import Exchange
+from stainedglass_output_protection.client.saved_answer import SavedAnswer
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.errors import (
     ClientKeyError,
@@ -38,6 +39,7 @@ from stainedglass_output_protection.protocol.keys import (
 )
 from stainedglass_output_protection.protocol.opener import Opener
 from stainedglass_output_protection.protocol.ratchet import Ratchet
+from stainedglass_output_protection.protocol.recovery import RecoveryToken
 from stainedglass_output_protection.protocol.sealed_request import SealedMessage
 from stainedglass_output_protection.protocol.statement import Statement
 from stainedglass_output_protection.protocol.trust import StatementPolicy
@@ -69,6 +71,7 @@ DERIVATIONS = with_member("epoch_secret", "ratchet_secrets")
 DOCUMENTS = with_member("document")
 REQUESTS = with_member("sealed_text", "request")
 OWNERS = with_member("owner")
+SAVED = with_member("stored")
 
 ABOUT = {"description", "spec", "expect"}
 GIVEN = {"client_private_key", "pins", "now_ms", "container", "finish"}
@@ -144,13 +147,17 @@ client_keys = pytest.mark.parametrize("vector", CLIENT_KEYS.values(), ids=CLIENT
 documents = pytest.mark.parametrize("vector", DOCUMENTS.values(), ids=DOCUMENTS)
 requests = pytest.mark.parametrize("vector", REQUESTS.values(), ids=REQUESTS)
 owners = pytest.mark.parametrize("vector", OWNERS.values(), ids=OWNERS)
+saved = pytest.mark.parametrize("vector", SAVED.values(), ids=SAVED)
 
 
 # The files themselves
 
 
 def test_every_vector_is_of_one_kind() -> None:
-    kinds = (CLIENT_KEYS, FRAMES, BODIES, DERIVATIONS, DOCUMENTS, REQUESTS, OWNERS)
+    kinds = (
+        *(CLIENT_KEYS, FRAMES, BODIES, DERIVATIONS, DOCUMENTS, REQUESTS, OWNERS),
+        SAVED,
+    )
     assert all(kinds)
     assert sum(map(len, kinds)) == len(VECTORS)
 
@@ -238,6 +245,16 @@ def test_owner_vector_has_known_members(vector: dict[str, Any]) -> None:
     )
 
 
+@saved
+def test_saved_vector_has_known_members(vector: dict[str, Any]) -> None:
+    succeeds = vector["expect"] == "success"
+    assert vector.keys() == ABOUT | {"token", "stored"} | (
+        ON_SUCCESS if succeeds else ON_FAILURE
+    )
+    assert vector["stored"].keys() in ({"text"}, {"hex"})
+    assert succeeds or vector["expect"] in ERRORS | {"ConfigurationError"}
+
+
 def test_every_vector_names_a_heading() -> None:
     specification = generate.FOLDER.parents[1] / "docs" / "protocol.md"
     lines = specification.read_text("utf-8").splitlines()
@@ -247,7 +264,7 @@ def test_every_vector_names_a_heading() -> None:
 
 
 def test_most_vectors_are_failures() -> None:
-    for vectors in (CLIENT_KEYS, FRAMES, BODIES, DOCUMENTS, REQUESTS, OWNERS):
+    for vectors in (CLIENT_KEYS, FRAMES, BODIES, DOCUMENTS, REQUESTS, OWNERS, SAVED):
         successes = [v for v in vectors.values() if v["expect"] == "success"]
         assert len(vectors) - len(successes) >= 3 * len(successes) > 0
 
@@ -877,3 +894,41 @@ def test_reference_knows_owner(vector: dict[str, Any]) -> None:
     else:
         with pytest.raises(reference.Refused, match=f"^{vector['expect']}$"):
             reference.require_owner(owner, vector["response_id"])
+
+
+# Saved answers
+
+
+def stored_bytes(vector: dict[str, Any]) -> bytes:
+    stored = vector["stored"]
+    if "text" in stored:
+        return str(stored["text"]).encode()
+    return bytes.fromhex(stored["hex"])
+
+
+@saved
+def test_package_opens_saved(vector: dict[str, Any]) -> None:
+    released, name = b"", None
+    status, content_type = None, None
+    try:
+        answer = SavedAnswer(RecoveryToken.parse(vector["token"]))
+        for payload in answer.open(stored_bytes(vector)):
+            released += payload
+        status, content_type = answer.status, answer.content_type
+    except OutputProtectionError as error:
+        name = type(error).__name__
+    check(vector, released, name, status, content_type)
+
+
+@saved
+def test_reference_opens_saved(vector: dict[str, Any]) -> None:
+    released, name = b"", None
+    status, content_type = None, None
+    try:
+        opener = reference.SavedOpener(vector["token"])
+        for payload in reference.open_saved(opener, stored_bytes(vector)):
+            released += payload
+        status, content_type = opener.status, opener.content_type
+    except reference.Refused as refused:
+        name = refused.name
+    check(vector, released, name, status, content_type)

@@ -23,7 +23,7 @@ from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
 from stainedglass_output_protection.protocol.fields_reader import find_frame
 from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
-from stainedglass_output_protection.protocol.opener import Opener
+from stainedglass_output_protection.protocol.opener import FrameOpener
 
 _QUOTED_WORDS = 200
 
@@ -41,7 +41,7 @@ class Body(Protocol):
 class UnaryBody:
     """A JSON body with one frame, held in memory up to the limit."""
 
-    def __init__(self, opener: Opener, *, is_error: bool) -> None:
+    def __init__(self, opener: FrameOpener, *, is_error: bool) -> None:
         self._opener = opener
         self._held = HeldBytes()
         self._is_error = is_error
@@ -75,7 +75,7 @@ class StreamBody:
     are an unsealed error and are yielded as they came, at the end.
     """
 
-    def __init__(self, opener: Opener, *, is_error: bool) -> None:
+    def __init__(self, opener: FrameOpener, *, is_error: bool) -> None:
         self._opener = opener
         self._splitter = EventSplitter()
         self._held = HeldBytes() if is_error else None
@@ -138,7 +138,7 @@ class StreamBody:
 class OpaqueBody:
     """Frames behind their lengths; memory does not grow with their number."""
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: FrameOpener) -> None:
         self._opener = opener
         self._splitter = FrameSplitter()
 
@@ -174,7 +174,7 @@ class MislabelledBody:
     begin with a letter or a colon, a frame's length with zero.
     """
 
-    def __init__(self, opener: Opener, *, is_error: bool) -> None:
+    def __init__(self, opener: FrameOpener, *, is_error: bool) -> None:
         self._opener = opener
         self._is_error = is_error
         self._body: Body | None = None
@@ -228,13 +228,13 @@ class HeldBytes:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _opened_error(opener: Opener, body: bytes) -> Iterator[bytes]:
+def _opened_error(opener: FrameOpener, body: bytes) -> Iterator[bytes]:
     """Yield what an error's body holds, or as it came if it is not sealed."""
     frame = find_frame(body)
     yield body if frame is None else _opened_whole(opener, frame)
 
 
-def _opened_whole(opener: Opener, frame: bytes) -> bytes:
+def _opened_whole(opener: FrameOpener, frame: bytes) -> bytes:
     payload = opener.open(frame)
     opener.finish()
     return payload

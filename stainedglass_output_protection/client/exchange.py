@@ -179,7 +179,7 @@ class Exchange:
         if opener is None or opener.status is None or opener.statement is None:
             verdict = Verdict(Mark.UNAUTHENTICATED)
         else:
-            verdict = Verdict.opened(opener.statement)
+            verdict = Verdict.opened(opener.statement, opener)
             status = opener.status
             shown = [item for item in shown if item[0].lower() != b"content-type"]
             if opener.content_type:

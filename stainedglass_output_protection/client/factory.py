@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,13 +93,41 @@ def protected_async_client(
     return _make(_find_sdk(is_async=True), protection, client_kwargs)
 
 
+Observe = Callable[[Any, Any], Any]
+
+
+def plain_protected_client(
+    protection: Protection, *, observe: Observe | None = None, **client_kwargs: Any
+) -> Any:
+    """Return a sync client of the HTTP library itself, whatever SDK is installed.
+
+    ``observe`` is given the library and each transport that speaks HTTP, and returns
+    the transport to use in its place: it sees what the network sees.
+
+    Raises:
+        ImportError: no HTTP library is installed.
+    """
+    library = _library()
+    sdk = _sdk_of(library.Client, None, is_async=False)
+
+    def observed(transport: Any) -> Any:
+        return transport if observe is None else observe(library, transport)
+
+    return _make(sdk, protection, client_kwargs, observed)
+
+
 class _Sdk(NamedTuple):
     client_class: type[Any]
     transport_class: type[Any]
     defer_errors: bool
 
 
-def _make(sdk: _Sdk, protection: Protection, client_kwargs: dict[str, Any]) -> Any:
+def _make(
+    sdk: _Sdk,
+    protection: Protection,
+    client_kwargs: dict[str, Any],
+    observed: Callable[[Any], Any] = lambda transport: transport,
+) -> Any:
     if client_kwargs.setdefault("follow_redirects", False):
         raise UsageError(
             "A protected client never follows redirects: leave follow_redirects out."
@@ -108,7 +136,7 @@ def _make(sdk: _Sdk, protection: Protection, client_kwargs: dict[str, Any]) -> A
 
     def protect(transport: Any) -> Any:
         return sdk.transport_class(
-            transport, protection=protection, defer_errors=sdk.defer_errors
+            observed(transport), protection=protection, defer_errors=sdk.defer_errors
         )
 
     # The library has built these from its arguments and from the environment's proxy
@@ -124,6 +152,10 @@ def _make(sdk: _Sdk, protection: Protection, client_kwargs: dict[str, Any]) -> A
 
 def _find_sdk(*, is_async: bool) -> _Sdk:
     client_class, version = _client_class(is_async=is_async)
+    return _sdk_of(client_class, version, is_async=is_async)
+
+
+def _sdk_of(client_class: type[Any], version: int | None, *, is_async: bool) -> _Sdk:
     library = next(
         root
         for base in client_class.__mro__

@@ -49,12 +49,7 @@ def load_owner(path: Path | None) -> Owner:
     """
     if path is None:
         return Owner(secrets.token_bytes(SECRET_SIZE))
-    if _parse(str(path).encode("utf-8", "replace")) is not None:
-        # Never show it: it is the secret.
-        raise ConfigurationError(
-            f"{OWNER_FILE_VARIABLE} holds a secret itself. Set it to the path of a "
-            "file that holds the secret."
-        )
+    require_path(path)
     try:
         return _read_or_make(path)
     except OSError as error:
@@ -64,6 +59,19 @@ def load_owner(path: Path | None) -> Owner:
     raise ConfigurationError(
         f"{OWNER_FILE_VARIABLE}, or owner_file: the file {path} {reason}"
     )
+
+
+def require_path(path: Path) -> None:
+    """Return if ``path`` is not the secret itself, which must never be shown.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if _parse(str(path).encode("utf-8", "replace")) is not None:
+        raise ConfigurationError(
+            f"{OWNER_FILE_VARIABLE} holds a secret itself. Set it to the path of a "
+            "file that holds the secret."
+        )
 
 
 class _RefusedError(Exception):

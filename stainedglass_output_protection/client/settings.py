@@ -10,7 +10,10 @@ from typing import Any
 
 from stainedglass_output_protection.client.evidence import EvidenceVerifier
 from stainedglass_output_protection.client.known_servers import known_servers_path
-from stainedglass_output_protection.client.owner import OWNER_FILE_VARIABLE
+from stainedglass_output_protection.client.owner import (
+    OWNER_FILE_VARIABLE,
+    require_path,
+)
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.constants import (
     DEFAULT_CLIENT_KEY_HEADER,
@@ -105,6 +108,45 @@ class ClientSettings:
             ),
             verify_evidence=verify_evidence,
         )
+
+
+def described_settings(
+    environment: Mapping[str, str] | None = None,
+) -> list[tuple[str, str, str]]:
+    """Return what a client without arguments goes by: variable, value and source.
+
+    There is no secret in it: of the owner's only the path is shown.
+
+    Raises:
+        ConfigurationError: a value is not one of those that are possible.
+    """
+    variables = os.environ if environment is None else environment
+    settings = ClientSettings.load(environment=variables)
+    if settings.owner_file is not None:
+        require_path(settings.owner_file)
+    values = {
+        IDENTITY_VARIABLE: ",".join(sorted(settings.pins or ())),
+        PROFILE_VARIABLE: _name_of(settings.profile, _PROFILES),
+        SUITE_VARIABLE: _name_of(settings.suite, SUITE_NAMES),
+        FIRST_USE_VARIABLE: str(settings.trusts_first_use).lower(),
+        KNOWN_SERVERS_VARIABLE: str(settings.known_servers or ""),
+        OWNER_FILE_VARIABLE: str(settings.owner_file or ""),
+        SEAL_AUTHORIZATION_VARIABLE: str(settings.seals_authorization).lower(),
+        CLIENT_KEY_HEADER_VARIABLE: settings.client_key_header,
+        CLIENT_KEY_MEMBER_VARIABLE: settings.client_key_member,
+    }
+    return [
+        (
+            name,
+            value or "not set",
+            "environment" if variables.get(name, "").strip() else "default",
+        )
+        for name, value in values.items()
+    ]
+
+
+def _name_of(chosen: int, values: Mapping[str, int]) -> str:
+    return next(name for name, value in values.items() if value == chosen)
 
 
 def _pins(

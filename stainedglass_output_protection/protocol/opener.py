@@ -1,11 +1,12 @@
 """The opener: one object opens one response (``protocol.md#frames``).
 
 It takes each nonce from its own count. Once it has failed it is dead for good, and it
-has released authenticated bytes only.
+has released authenticated bytes only. ``recovery.py`` has the other way to begin.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
@@ -32,6 +33,7 @@ from stainedglass_output_protection.protocol.head import Head, Parameters
 from stainedglass_output_protection.protocol.key_schedule import (
     NO_REQUEST,
     RequestSecrets,
+    TrafficKeys,
     derive_traffic_keys,
 )
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
@@ -45,27 +47,14 @@ from stainedglass_output_protection.protocol.layout import (
 from stainedglass_output_protection.protocol.statement import Statement
 
 
-class Opener:
-    """Opens the frames of one response, in order, with one client key pair.
+class FrameOpener(ABC):
+    """Opens the frames of one response, in order; a subclass says with which keys.
 
-    ``accept`` is called once with the statement of frame 0 and raises a
-    ``StatementError`` if it is not acceptable. ``status`` and ``content_type`` are set
-    once frame 0 has opened. The caller must call ``finish`` at the end of the body.
-    ``request`` is what the response to a sealed request depends on beside the key.
+    ``status`` and ``content_type`` are set once frame 0 has opened. The caller must
+    call ``finish`` at the end of the body.
     """
 
-    def __init__(
-        self,
-        key_pair: ClientKeyPair,
-        *,
-        accept: Callable[[Statement], None],
-        parameters: Parameters | None = None,
-        request: RequestSecrets | None = None,
-    ) -> None:
-        self._key_pair = key_pair
-        self._accept = accept
-        self._parameters = parameters or Parameters()
-        self._request = request
+    def __init__(self) -> None:
         self._decrypt: Callable[[bytes, bytes, bytes], bytes] = _no_key_yet
         self._base_nonce = 0
         self._seq = 0
@@ -74,7 +63,13 @@ class Opener:
         self.is_complete = False
         self.status: int | None = None
         self.content_type: str | None = None
-        self.statement: Statement | None = None
+
+    @abstractmethod
+    def _begin(self, frame: bytes) -> tuple[TrafficKeys, bytes]:
+        """Judge the head of frame 0 and return the keys, and the head's bytes.
+
+        ``require_room`` comes before anything that is remembered.
+        """
 
     def open(self, frame: bytes) -> bytes:
         """Return the payload of the next frame.
@@ -119,7 +114,7 @@ class Opener:
                 "A frame is not the expected one: frames were dropped, repeated, "
                 "swapped or injected on the way."
             )
-        aad_size = FRAME_HEADER_SIZE if seq else self._begin(frame)
+        aad_size = FRAME_HEADER_SIZE if seq else self._take_keys(frame)
         nonce = (self._base_nonce ^ seq).to_bytes(NONCE_SIZE, "big")
         try:
             plaintext = self._decrypt(nonce, frame[aad_size:], frame[:aad_size])
@@ -136,35 +131,11 @@ class Opener:
         self.is_complete = bool(flags & FLAG_FINAL)
         return payload
 
-    def _begin(self, frame: bytes) -> int:
-        head = Head.parse_prefix(
-            frame,
-            FRAME_HEADER_SIZE,
-            asked=self._parameters,
-            client_public_key=self._key_pair.public_key,
-        )
-        aad_size = FRAME_HEADER_SIZE + len(head.encoded)
-        if len(frame) < aad_size + TAG_SIZE:
-            raise MalformedFrameError("Frame 0 is too short.")
-        self._accept(head.statement)
-        request = self._request or NO_REQUEST
-        if self._request and head.statement.digest != request.digest:
-            raise StatementMismatchError(
-                "The answer is under another epoch than the one the request was "
-                "sealed to: it is not the answer of the server that opened it."
-            )
-        traffic_keys = derive_traffic_keys(
-            self._key_pair.exchange(head.statement.response_public_key),
-            client_public_key=self._key_pair.public_key,
-            head=head.encoded,
-            response_nonce=head.response_nonce,
-            response_secret=request.response_secret,
-            request_hash=request.request_hash,
-        )
-        self._decrypt = AESGCM(traffic_keys.key).decrypt
-        self._base_nonce = int.from_bytes(traffic_keys.base_nonce, "big")
-        self.statement = head.statement
-        return aad_size
+    def _take_keys(self, frame: bytes) -> int:
+        keys, head = self._begin(frame)
+        self._decrypt = AESGCM(keys.key).decrypt
+        self._base_nonce = int.from_bytes(keys.base_nonce, "big")
+        return FRAME_HEADER_SIZE + len(head)
 
     def _read_status(self, plaintext: bytes) -> int:
         if len(plaintext) < STATUS.size:
@@ -193,7 +164,79 @@ class Opener:
         return self._previous[:shared] + plaintext[tail_start:tail_end]
 
     def __repr__(self) -> str:
-        return f"Opener(next frame {self._seq}, <redacted>)"
+        return f"{type(self).__name__}(next frame {self._seq}, <redacted>)"
+
+
+class Opener(FrameOpener):
+    """Opens the answer to one request with its client key pair.
+
+    ``accept`` is called once with the statement of frame 0 and raises a
+    ``StatementError`` if it is not acceptable. ``request`` is what the response to a
+    sealed request depends on beside the key.
+    """
+
+    def __init__(
+        self,
+        key_pair: ClientKeyPair,
+        *,
+        accept: Callable[[Statement], None],
+        parameters: Parameters | None = None,
+        request: RequestSecrets | None = None,
+    ) -> None:
+        super().__init__()
+        self._key_pair = key_pair
+        self._accept = accept
+        self._parameters = parameters or Parameters()
+        self._request = request
+        self._keys_and_head: tuple[TrafficKeys, bytes] | None = None
+        self.statement: Statement | None = None
+
+    def keys_and_head(self) -> tuple[TrafficKeys, bytes]:
+        """Return this response's keys and encoded head, for a recovery token.
+
+        Raises:
+            UsageError: frame 0 has not opened.
+        """
+        if self._keys_and_head is None or self.status is None:
+            raise UsageError("Frame 0 has not been opened.")
+        return self._keys_and_head
+
+    def _begin(self, frame: bytes) -> tuple[TrafficKeys, bytes]:
+        head = Head.parse_prefix(
+            frame,
+            FRAME_HEADER_SIZE,
+            asked=self._parameters,
+            client_public_key=self._key_pair.public_key,
+        )
+        require_room(frame, head.encoded)
+        self._accept(head.statement)
+        request = self._request or NO_REQUEST
+        if self._request and head.statement.digest != request.digest:
+            raise StatementMismatchError(
+                "The answer is under another epoch than the one the request was "
+                "sealed to: it is not the answer of the server that opened it."
+            )
+        traffic_keys = derive_traffic_keys(
+            self._key_pair.exchange(head.statement.response_public_key),
+            client_public_key=self._key_pair.public_key,
+            head=head.encoded,
+            response_nonce=head.response_nonce,
+            response_secret=request.response_secret,
+            request_hash=request.request_hash,
+        )
+        self.statement = head.statement
+        self._keys_and_head = traffic_keys, head.encoded
+        return self._keys_and_head
+
+
+def require_room(frame: bytes, head: bytes) -> None:
+    """Return if a frame 0 with this head has room for its tag.
+
+    Raises:
+        MalformedFrameError: it has none.
+    """
+    if len(frame) < FRAME_HEADER_SIZE + len(head) + TAG_SIZE:
+        raise MalformedFrameError("Frame 0 is too short.")
 
 
 def _no_key_yet(nonce: bytes, data: bytes, aad: bytes) -> bytes:

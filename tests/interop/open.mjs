@@ -21,6 +21,7 @@ export const FINAL = 0x02;
 export const FRAME_PREFIX = "sgop1.";
 export const REQUEST_PREFIX = "sgop1-request.";
 export const DOCUMENT_PREFIX = "sgop1-keys.";
+export const RECOVERY_PREFIX = "sgop1-recovery.";
 export const OPAQUE_TYPE = "application/vnd.sgop1";
 const TAG = 16;
 export const MIB = 2 ** 20;
@@ -263,6 +264,7 @@ function readRecord(previous, read) {
 /** Check the head that `data` begins with and derive the keys; returns its size. */
 async function readHead(opener, data) {
   const { client, keyPair, nowMs, container, secrets } = opener;
+  if (opener.headHash) return readSavedHead(opener, data);
   const read = reader(data, "MalformedFrameError");
   const [parameters, clientHash] = [read.take(4), read.take(8)];
   read.take(32); // The nonce: the key schedule reads it.
@@ -475,6 +477,44 @@ export async function* openBody(opener, contentType, chunks, isError = false) {
   const payload = frame ? await openFrame(opener, frame) : body;
   if (frame) finish(opener);
   yield payload;
+}
+
+// Recovery token
+
+/** The opener of a stored answer, for `openSaved`. */
+export async function newSavedOpener(text) {
+  const name = "ConfigurationError";
+  const digits = text.slice(RECOVERY_PREFIX.length);
+  check(text.startsWith(RECOVERY_PREFIX), name, "not the prefix of a recovery token");
+  check(/^[A-Za-z0-9_-]{102}$/.test(digits), name, "not its digits");
+  const standard = `${digits.replaceAll("-", "+").replaceAll("_", "/")}==`;
+  const token = fromCanonicalBase64(standard, name);
+  const key = await importAesKey(token.subarray(0, 32));
+  const [baseNonce, headHash] = [token.subarray(32, 44), token.subarray(44)];
+  return { ...newOpener({}), key, baseNonce, headHash };
+}
+
+async function readSavedHead(opener, data) {
+  const read = reader(data, "MalformedFrameError");
+  read.take(44);
+  const statement = await parseStatement(read.rest());
+  read.take(statement.size);
+  check(read.rest().length >= TAG, "MalformedFrameError", "frame 0 is too short");
+  const head = data.subarray(0, read.at());
+  const isItsOwn = isEqual(await sha256(head), opener.headHash);
+  check(isItsOwn, "ForeignResponseError", "the token is another answer's");
+  return head.length;
+}
+
+/** Yields the payloads of a stored body, as `openBody` does. */
+export async function* openSaved(opener, stored) {
+  const hasMark = isEqual(stored.subarray(0, 3), [0xef, 0xbb, 0xbf]);
+  const body = hasMark ? stored.subarray(3) : stored;
+  if (body[0] <= 8) return yield* openOpaque(opener, [body]);
+  const text = new TextDecoder().decode(body);
+  check(text.includes(FRAME_PREFIX), "UnprotectedResponseError", "no sealed answer");
+  const isJson = /^\s*[{[]/.test(text);
+  yield* openBody(opener, isJson ? "application/json" : "text/event-stream", [body]);
 }
 
 // `node open.mjs …` is the tests' command line.

@@ -6,8 +6,8 @@ import { join } from "node:path";
 
 import { concat, fromCanonicalBase64, sha256, uint, utf8 } from "./crypto.mjs";
 import {
-  acceptDocument, acceptStatement, findFrame, finish, newClient, newOpener, openBody, openFrame,
-  parseStatement,
+  acceptDocument, acceptStatement, findFrame, finish, newClient, newOpener, newSavedOpener,
+  openBody, openFrame, openSaved, parseStatement,
 } from "./open.mjs";
 import {
   NO_SUITE_2, cacheSaltOf, checkClientKey, epochSecretOf, fromHex, identityOf, keyPairOf,
@@ -51,6 +51,7 @@ const KINDS = {
   frames: runFrames,
   frame_texts: runFrames,
   seal: runFrames,
+  stored: runSaved,
 };
 
 function runnerOf(vector) {
@@ -299,4 +300,18 @@ async function runBody(vector) {
     if (size === 1) await checkOutcome(vector, opener, name, released);
     else agree(name, vector.expect, `the outcome by ${size} bytes`);
   }
+}
+
+// Saved answers
+
+async function runSaved(vector) {
+  const { text, hex } = vector.stored;
+  let opener = null;
+  const released = [];
+  const name = await nameOf(async () => {
+    opener = await newSavedOpener(vector.token);
+    const payloads = openSaved(opener, hex === undefined ? utf8(text) : fromHex(hex));
+    for await (const payload of payloads) released.push(payload);
+  });
+  await checkOutcome(vector, opener, name, released);
 }

@@ -11,6 +11,7 @@ from tests.vectors import (
     body_cases,
     cases,
     key_cases,
+    recovery_cases,
     request_cases,
     sealed_answer_cases,
 )
@@ -18,7 +19,14 @@ from tests.vectors.vocabulary import CASES
 
 FOLDER = Path(cases.__file__).parent
 # Whoever imports them has their cases in CASES.
-MODULES = (cases, body_cases, key_cases, request_cases, sealed_answer_cases)
+MODULES = (
+    cases,
+    body_cases,
+    key_cases,
+    request_cases,
+    sealed_answer_cases,
+    recovery_cases,
+)
 
 
 def documents() -> dict[str, str]:
