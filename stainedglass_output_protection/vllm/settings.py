@@ -147,15 +147,15 @@ class Settings(RequestSettings, KeySettings):
             )
         return self
 
-    def describe(self) -> str:
-        """Return the effective settings and where each came from, one to a line.
+    def described(self) -> list[tuple[str, str, str]]:
+        """Return the effective settings: variable, value and where it came from.
 
         There is no secret in it: of the identity only the path is shown.
         """
-        lines = []
+        items = []
         for field in type(self).model_fields:
             value = getattr(self, field)
-            shown = "not set" if value is None else value
+            shown = "not set" if value is None else str(value)
             if isinstance(value, frozenset):
                 shown = ",".join(sorted(value)) or "none"
             if isinstance(value, KeylessPolicy):
@@ -167,8 +167,14 @@ class Settings(RequestSettings, KeySettings):
             source = self._source_of(field)
             if self.fleet_secret_file is not None and field in IN_FLEET_FILE:
                 shown, source = "see", "the fleet's file"
-            lines.append(f"{variable_of(field)}={shown} ({source})")
-        return "\n".join(lines)
+            items.append((variable_of(field), shown, source))
+        return items
+
+    def describe(self) -> str:
+        """Return what ``described`` does, one setting to a line."""
+        return "\n".join(
+            f"{name}={value} ({source})" for name, value, source in self.described()
+        )
 
     def _source_of(self, field: str) -> str:
         if field not in self.model_fields_set:

@@ -1,0 +1,1 @@
+"""A terminal chat that shows the wire beside what is read."""
