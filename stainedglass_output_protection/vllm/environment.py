@@ -32,6 +32,9 @@ _FOREIGN = (
     "SG_KNOWN_SERVERS_FILE",
     "SG_OWNER_SECRET_FILE",
     "SG_SEAL_AUTHORIZATION",
+    "SG_PROXY_TOKEN",
+    "SG_UPSTREAM_API_KEY",
+    "SG_RECOVERY_TOKEN",
 )
 # Kubernetes injects SG_VLLM_SERVICE_HOST and others for a service called sg-vllm.
 _IGNORED_PREFIX = "SG_VLLM_"

@@ -18,7 +18,6 @@ _REASONS: Final = {
     ),
     "launch": _NOT_SEALED,
     "snapshot": _NOT_SEALED,
-    "chat": _OWN_CLIENT,
     "complete": _OWN_CLIENT,
     "bench": _OWN_CLIENT,
     "collect-env": _NOT_OURS,
@@ -31,5 +30,5 @@ def refusal_of(name: str) -> str:
     """Return one sentence on why ``name`` is not there and what to do instead."""
     reason = _REASONS.get(name.replace("_", "-"))
     if reason is None:
-        return "The commands are serve and keys: sg-vllm serve MODEL [OPTIONS]."
+        return "There is no such command. See sg-vllm --help."
     return f"There is no sg-vllm {name}, for {reason.format(name)}."

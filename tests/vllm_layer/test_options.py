@@ -158,13 +158,12 @@ COMMANDS = {
     "run-batch": "in the clear",
     "launch": "not sealed",
     "snapshot": "not sealed",
-    "chat": "protected_client",
     "complete": "protected_client",
     "bench": "protected_client",
     "collect-env": "use vllm collect-env",
     "download-kernels": "use vllm download-kernels",
     "preload": "use vllm preload",
-    "anything": "The commands are serve and keys",
+    "anything": "See sg-vllm --help",
 }
 
 
