@@ -35,6 +35,14 @@ Messages hold no key material, no plaintext and none of the peer's bytes.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+_ASK_AGAIN = (
+    "Ask again. If it stays, look for a gateway that rewrites answers: `sg-vllm doctor "
+    "URL` tells what is on the way."
+)
+_STOP = "Stop, and tell the operator."
+
 
 class OutputProtectionError(Exception):
     """The root of every error this package raises on purpose."""
@@ -69,11 +77,24 @@ class KeysUnavailableError(OutputProtectionError, TypeError):
 
 
 class ResponseError(OutputProtectionError):
-    """An answer is not acceptable. Nothing released after this; trust none of it."""
+    """An answer is not acceptable. Nothing released after this; trust none of it.
+
+    ``advice`` says what to do next; it ends the error's words, whatever they are.
+    """
+
+    advice: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [super().__str__(), self.advice]))
 
 
 class UnprotectedResponseError(ResponseError):
     """A success came back that is not sealed, on a route that must be."""
+
+    advice = (
+        "Check the base URL, and ask the operator whether protection is on; `sg-vllm "
+        "doctor URL` tells what is on the way."
+    )
 
 
 class RedirectRefusedError(ResponseError):
@@ -82,6 +103,8 @@ class RedirectRefusedError(ResponseError):
 
 class MalformedFrameError(ResponseError):
     """Bytes that are not a frame of this protocol."""
+
+    advice = _ASK_AGAIN
 
 
 class UnexpectedParametersError(ResponseError):
@@ -99,6 +122,8 @@ class StatementError(ResponseError):
 class StatementSignatureError(StatementError):
     """The statement's signature does not verify."""
 
+    advice = _STOP
+
 
 class IdentityMismatchError(StatementError):
     """The statement is signed by another identity than the pinned one."""
@@ -111,6 +136,8 @@ class StatementExpiredError(StatementError):
 class StatementRolledBackError(StatementError):
     """The statement had retired before one that was accepted earlier."""
 
+    advice = _STOP
+
 
 class IdentityChangedError(IdentityMismatchError):
     """The server has another identity than the one remembered from first use."""
@@ -119,30 +146,46 @@ class IdentityChangedError(IdentityMismatchError):
 class StatementMismatchError(StatementError):
     """The answer is under another epoch than the one the request was sealed to."""
 
+    advice = "Ask again. If it stays, stop, and tell the operator."
+
 
 class KeyDocumentError(StatementError):
     """The server's key document is missing, or does not fit its signed statement."""
+
+    advice = "Ask again. If it stays, tell the operator."
 
 
 class EvidenceError(StatementError):
     """The attestation evidence is missing, or was refused by the client's verifier."""
 
+    advice = _STOP
+
 
 class SequenceError(ResponseError):
     """A frame is not the expected one: dropped, doubled, swapped or injected."""
+
+    advice = _ASK_AGAIN
 
 
 class DecryptionError(ResponseError):
     """A tag did not verify: the bytes were changed or belong to another response."""
 
+    advice = _ASK_AGAIN
+
 
 class TruncatedError(ResponseError):
     """The answer ended before its final frame; what was released is not complete."""
+
+    advice = "Discard what came, and ask again."
 
 
 class TrailingDataError(ResponseError):
     """There are frames after the final one."""
 
+    advice = _ASK_AGAIN
+
 
 class TooLargeError(ResponseError):
     """Something exceeds this implementation's limits."""
+
+    advice = "Ask for less."

@@ -75,7 +75,8 @@ def sealed_request_malformed() -> RequestError:
     """Return the error for a sealed request that cannot be opened."""
     return RequestError(
         "The sealed request is malformed, or was not sealed to this server's key in a "
-        "suite that it knows. Something on the way may have changed it.",
+        "suite that it knows. Something on the way may have changed it: look for a "
+        "gateway that rewrites request bodies.",
         code="sealed_request_malformed",
     )
 
@@ -84,7 +85,8 @@ def sealed_request_mismatch() -> RequestError:
     """Return the error for a request that says something else outside than inside."""
     return RequestError(
         "The request's method, URL, model or stream is not what was sealed. Something "
-        "on the way changed it; a gateway that renames models cannot be used.",
+        "on the way changed it. Let it pass them on as they are, and ask for the model "
+        "by the server's own name; profile output lets gateways change them.",
         code="sealed_request_mismatch",
     )
 
@@ -114,8 +116,9 @@ def key_unknown(document_text: str) -> RequestError:
         "The request is not sealed to a key that this server still has. A client seals "
         "again by itself, once: if you see this, the servers behind this address do not "
         "share their keys, and the operator has to give all of them the same "
-        "SG_IDENTITY_KEY_FILE and SG_FLEET_SECRET_FILE. Seal it to this key document: "
-        f"{document_text}",
+        "SG_IDENTITY_KEY_FILE and SG_FLEET_SECRET_FILE. Seal it to this key document "
+        # The code once more: gateways put their own in its place.
+        f"(key_unknown): {document_text}",
         code="key_unknown",
         status=422,
     )
@@ -124,7 +127,8 @@ def key_unknown(document_text: str) -> RequestError:
 def client_key_duplicated() -> ClientKeyError:
     """Return the error for a request with more than one client key."""
     return ClientKeyError(
-        "The client public key occurs more than once, or header and body differ.",
+        "The client public key occurs more than once, or header and body differ. Send "
+        "one; if the client did, look for a gateway that repeats or changes it.",
         code="client_key_duplicated",
     )
 
