@@ -21,7 +21,10 @@ from stainedglass_output_protection.errors import (
 from stainedglass_output_protection.protocol.constants import MAX_BODY
 from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 from stainedglass_output_protection.protocol.events import EventSplitter, event_data
-from stainedglass_output_protection.protocol.fields_reader import find_frame
+from stainedglass_output_protection.protocol.fields_reader import (
+    find_frame,
+    find_frame_in_message,
+)
 from stainedglass_output_protection.protocol.opaque_reader import FrameSplitter
 from stainedglass_output_protection.protocol.opener import FrameOpener
 
@@ -230,7 +233,7 @@ class HeldBytes:
 
 def _opened_error(opener: FrameOpener, body: bytes) -> Iterator[bytes]:
     """Yield what an error's body holds, or as it came if it is not sealed."""
-    frame = find_frame(body)
+    frame = find_frame(body) or find_frame_in_message(body)
     yield body if frame is None else _opened_whole(opener, frame)
 
 

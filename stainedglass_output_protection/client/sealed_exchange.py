@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 
@@ -45,12 +46,14 @@ from stainedglass_output_protection.protocol.statement import Statement
 from stainedglass_output_protection.protocol.suites import seal
 
 _KEY_UNKNOWN = "key_unknown"
+# With what a gateway may have put around it.
+_DOCUMENT = re.compile(re.escape(DOCUMENT_PREFIX) + r"[^\s\"'\\]*")
 _OUTER_TYPES = ("content-type", "content-length", "transfer-encoding")
 
 
 class _Error(msgspec.Struct):
     message: str
-    code: str
+    code: str | int | None = None
 
 
 class _ErrorBody(msgspec.Struct):
@@ -146,7 +149,10 @@ class SealedExchange(Exchange):
 
     def may_learn(self, status: int) -> bool:
         """Tell whether the answer may say that the key is unknown: once."""
-        return status == 422 and not self._has_learned
+        # Nothing was sealed without a document, so any refusal that has our code in it
+        # may bring the first one: gateways rewrite statuses.
+        is_refusal = status == 422 or (self._document is None and status >= 400)
+        return is_refusal and not self._has_learned
 
     def learn(self, body: bytes) -> bool:
         """Tell whether an error's body brought a key document to seal to.
@@ -160,7 +166,13 @@ class SealedExchange(Exchange):
         except JSON_ERRORS:
             return False
         text = error.message.rpartition(" ")[2]
-        if error.code != _KEY_UNKNOWN or not text.startswith(DOCUMENT_PREFIX):
+        has_code = error.code == _KEY_UNKNOWN
+        if self._document is None:
+            # They put words of their own around it, and their own code beside it.
+            found = _DOCUMENT.search(error.message)
+            text = found[0] if found else ""
+            has_code = has_code or _KEY_UNKNOWN in error.message
+        if not (has_code and text.startswith(DOCUMENT_PREFIX)):
             return False
         newest = -1 if self._document is None else self._document.statement.epoch
         document = self._documents.take(text, newer_than=newest)
