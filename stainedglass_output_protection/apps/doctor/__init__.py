@@ -1,0 +1,1 @@
+"""What lies between here and a server, and whether protection holds."""
