@@ -1,0 +1,1 @@
+"""A local proxy: plain OpenAI and Anthropic requests in, sealed ones out."""
