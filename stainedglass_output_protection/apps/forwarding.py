@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -135,6 +136,9 @@ class Forwarding:
                 scope["method"], shown, answer.status, answer.mark, took_ms, error
             )
             self._done(done)
+            if error is not None:
+                # It holds its frames in a circle, and they hold all that was read.
+                traceback.clear_frames(error.__traceback__)
 
     def _request(self, scope: Any, body: bytes) -> Any:
         # The path as it came: without its query, in uvicorn at least.

@@ -80,10 +80,16 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 class Answer:
-    """What has been sent of one answer. ``status`` is None before it has begun."""
+    """What has been sent of one answer. ``status`` is None before anything was.
+
+    Of what is no stream of events, the first piece waits for the next one or the end:
+    a failure right behind it can then be told in place of it.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._head: Message = None
+        self._held = b""
         self.status: int | None = None
         self.mark = ""
         self.has_events = False
@@ -92,7 +98,7 @@ class Answer:
     async def begin(
         self, status: int, raw_headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
-        """Send the head, without what is for one connection only.
+        """Take the head, less what is for one connection only, in place of any other.
 
         Raises:
             OutputProtectionError: it is none that may be passed on.
@@ -103,17 +109,37 @@ class Answer:
         shown = dict(headers)
         self.mark = shown.get(b"x-output-protection", b"").decode("ascii", "replace")
         self.has_events = shown.get(b"content-type", b"").lower().startswith(_EVENTS)
-        self.status = status
-        start = {"type": "http.response.start", "status": status, "headers": headers}
-        await self._send(start)
+        self._held = b""
+        self._head = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": headers,
+        }
+        if self.has_events:
+            await self._send_head()
 
     async def add(self, chunk: bytes) -> None:
-        """Send a part of the body at once."""
-        await self._send(
-            {"type": "http.response.body", "body": chunk, "more_body": True}
-        )
+        """Send a part of the body, which is not empty, at once, or hold the first."""
+        if self.status is None and not self._held:
+            self._held = chunk
+            return
+        await self._send_head()
+        await self._send_body(chunk)
 
     async def end(self) -> None:
         """Send the end: the answer is complete."""
+        await self._send_head()
         self.is_ended = True
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _send_head(self) -> None:
+        if self.status is None:
+            self.status = self._head["status"]
+            await self._send(self._head)
+            if self._held:
+                await self._send_body(self._held)
+
+    async def _send_body(self, chunk: bytes) -> None:
+        await self._send(
+            {"type": "http.response.body", "body": chunk, "more_body": True}
+        )

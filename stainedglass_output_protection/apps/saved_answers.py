@@ -21,7 +21,10 @@ from stainedglass_output_protection.apps.chat.words import (
 )
 from stainedglass_output_protection.client.saved_answer import SavedAnswer
 from stainedglass_output_protection.errors import ConfigurationError, ResponseError
-from stainedglass_output_protection.protocol.recovery import RecoveryToken
+from stainedglass_output_protection.protocol.recovery import (
+    RECOVERY_PREFIX,
+    RecoveryToken,
+)
 
 TOKEN_VARIABLE: Final = "SG_RECOVERY_TOKEN"  # noqa: S105
 MAX_FILE: Final = 1024 * 1024 * 1024
@@ -91,6 +94,11 @@ def _read(name: str, limit: int) -> bytes:
         with click.open_file(name, "rb") as source:
             data: bytes = source.read(limit + 1)
     except OSError as error:
+        if RECOVERY_PREFIX in name:
+            raise ConfigurationError(
+                "A recovery token stands where a file's name is needed: the token goes "
+                f"into a file for --token-file, or into {TOKEN_VARIABLE}."
+            ) from None
         raise ConfigurationError(
             f"The file {name} cannot be read ({error.strerror})."
         ) from None
@@ -119,6 +127,8 @@ def _words_of(answer: SavedAnswer, body: bytes) -> bytes:
 
 def _write(data: bytes) -> None:
     out = sys.stdout
+    if out is None:
+        _fail("Standard output is closed.")
     if out.isatty():
         try:
             words = data.decode("utf-8")
@@ -128,9 +138,14 @@ def _write(data: bytes) -> None:
         # A terminal obeys some of what a model writes.
         click.echo(plain_text(words), nl=not words.endswith("\n"))
         return
-    out.flush()
-    out.buffer.write(data)
-    out.buffer.flush()
+    try:
+        out.flush()
+        out.buffer.write(data)
+        out.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _fail(f"The answer cannot be written ({error.strerror}).")
 
 
 def _fail(message: str) -> NoReturn:

@@ -26,7 +26,7 @@ from stainedglass_output_protection.protocol.recovery import (
 )
 
 # A shared prefix can make a small file's events large.
-MAX_OPENED: Final = 1024 * 1024 * 1024
+MAX_OPENED: Final = 256 * 1024 * 1024
 _PREFIX = TEXT_PREFIX.encode("ascii")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Text has none of these at its beginning; a frame's length is at most 128 MiB.
@@ -69,7 +69,7 @@ class SavedAnswer:
             for payload in _payloads(body, stored):
                 room -= len(payload)
                 if room < 0:
-                    raise TooLargeError("The answer is larger than 1 GiB.")
+                    raise TooLargeError("The answer is larger than 256 MiB.")
                 yield payload
         except UnprotectedResponseError:
             # What looked like a frame was none: words that quote one, for instance.

@@ -23,6 +23,8 @@ from tests.client.sealed_server import SealedServer
 from tests.vectors.recovery_cases import FRAMES, ONE, STREAM, TOKEN, TWO, stream, unary
 from tests.vectors.vocabulary import JSON, Response
 
+ROOT = Path(__file__).parents[2]
+PROGRAM = "from stainedglass_output_protection.apps.cli import main; main()"
 VARIABLE = "SG_RECOVERY_TOKEN"
 STORED = stream(*FRAMES).encode()
 OTHER = Response(nonce="another")
@@ -242,6 +244,29 @@ def test_a_part_is_printed_only_if_asked_for_and_called_one(
     assert (whole.status, whole.out) == (1, b"")
     path.write_bytes(STORED)
     assert run(path, "--partial", "--token", TOKEN).status == 0
+
+
+def test_a_token_in_the_place_of_a_file_is_not_shown(stored: Path, run: Run) -> None:
+    done = run(stored, "--token-file", TOKEN)
+    assert (done.status, done.out) == (2, b"")
+    assert "a file's name is needed" in done.err
+    assert TOKEN[20:40] not in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+@pytest.mark.parametrize("redirect", ["> /dev/full", ">&-"])
+def test_an_output_that_takes_nothing(stored: Path, redirect: str) -> None:
+    command = f'"$0" -c "{PROGRAM}" "$@" {redirect}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, "open", str(stored), "--token", TOKEN],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("sg-vllm: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_files_and_options_that_cannot_be_used(

@@ -130,7 +130,11 @@ class Access:
                     "invalid_api_key",
                     401,
                 )
-        kept = [item for item in without_cors(headers) if item[0] != b"origin"]
+        # A browser sends the cookies of everything on this machine, whatever the port.
+        ours = {b"origin", b"referer"}
+        if one(headers, b"sec-fetch-site") or one(headers, b"origin"):
+            ours.add(b"cookie")
+        kept = [item for item in without_cors(headers) if item[0] not in ours]
         if self._token_hash is not None or rules.upstream_key is not None:
             kept = [item for item in kept if item[0] not in _KEY_HEADERS]
         if rules.upstream_key is not None:
@@ -145,6 +149,8 @@ def _refusal(message: str, code: str, status: int) -> RequestError:
 
 def _name_of(host: str) -> str:
     """Return the name in a ``Host`` header, without port and brackets."""
+    if set(host) & set("@/\\?#"):
+        return ""  # Parsers disagree on what the name is.
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -8,7 +8,13 @@ from typing import Any, Final
 from stainedglass_output_protection.apps.http_messages import Headers, Message, Send
 from stainedglass_output_protection.errors import ConfigurationError, RequestError
 
-_FOREIGN_SITES: Final = (b"cross-site", b"same-site")
+# No page lives here: one of our own origin is something that a gateway has sent.
+_FOREIGN_SITES: Final = (b"cross-site", b"same-site", b"same-origin")
+# What somebody on the way has written must not run as a page of this origin.
+_NO_PAGE: Final = (
+    (b"content-security-policy", b"sandbox"),
+    (b"x-content-type-options", b"nosniff"),
+)
 _CORS: Final = b"access-control-"
 _METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 
@@ -61,8 +67,12 @@ class Browsers:
 
         async def send_ours(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = without_cors(message["headers"])
-                message = {**message, "headers": [*kept, *added]}
+                kept = [
+                    item
+                    for item in without_cors(message["headers"])
+                    if item[0].lower() not in dict(_NO_PAGE)
+                ]
+                message = {**message, "headers": [*kept, *_NO_PAGE, *added]}
             await send(message)
 
         return send_ours

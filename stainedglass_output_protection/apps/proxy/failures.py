@@ -66,6 +66,13 @@ class ApiFailures:
                 "a longer --timeout.",
                 may_retry=True,
             )
+        if isinstance(error, self._library.DecodingError):
+            return Failure(
+                502,
+                "malformed_answer",
+                "The answer was damaged on the way: its content-encoding is wrong. Look "
+                "for a gateway that compresses or rewrites bodies.",
+            )
         if isinstance(error, self._library.TransportError):
             return _of_transport(error)
         return Failure(

@@ -12,6 +12,7 @@ from tests.apps.proxy.apis import ASKED, CHAT
 from tests.apps.proxy.raw import asked_raw, code_of, status_of
 from tests.apps.proxy.running import HOSTS, Running, proxied
 from tests.client.drivers import protection_for
+from tests.client.fake_server import Wire
 from tests.client.sealed_server import SealedServer
 
 PAGE = "https://app.example.com"
@@ -37,7 +38,14 @@ def test_this_machines_names_are_let_in(proxy: Running, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example:8123", "localhost@evil.example", "[", ""],
+    [
+        "evil.example",
+        "127.0.0.1.evil.example:8123",
+        "localhost@evil.example",
+        "evil.example@127.0.0.1",
+        "[",
+        "",
+    ],
 )
 def test_a_rebound_name_is_refused(
     server: SealedServer, proxy: Running, host: str
@@ -56,6 +64,8 @@ def test_a_rebound_name_is_refused(
         {"origin": "http://127.0.0.1:8123"},
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
+        # No page lives at the proxy's own origin but what a gateway has sent.
+        {"sec_fetch_site": "same-origin"},
     ],
     ids=str,
 )
@@ -101,6 +111,23 @@ def test_a_page_that_was_named_may_ask(server: SealedServer) -> None:
     # The server is not told of the page, and cannot speak for the proxy.
     (attempt,) = server.attempts
     assert attempt.values("origin") == []
+
+
+def test_what_a_browser_adds_stays_here(server: SealedServer, proxy: Running) -> None:
+    jar = {"cookie": "of=another-program", "referer": "http://127.0.0.1:8888/?token=t"}
+
+    assert ask(proxy, sec_fetch_site="none", **jar).status_code == 200
+    (attempt,) = server.attempts
+    assert attempt.values("cookie") == attempt.values("referer") == []
+
+
+def test_no_answer_can_run_as_a_page(server: SealedServer, proxy: Running) -> None:
+    page = {"content-type": "text/html", "content-security-policy": "script-src *"}
+    server.tamper = lambda wire: Wire(404, page, [b"<script>"])
+
+    shown = httpx.post(f"{proxy.url}{CHAT}", json=ASKED).headers
+    assert shown.get_list("content-security-policy") == ["sandbox"]
+    assert shown["x-content-type-options"] == "nosniff"
 
 
 def test_a_servers_leave_to_every_page_is_not_passed_on(

@@ -128,6 +128,26 @@ def test_a_cut_unary_answer(server: SealedServer, proxy: Running) -> None:
     assert refused(proxy)[0] == 502
 
 
+def test_something_behind_a_unary_answer(server: SealedServer) -> None:
+    def add(wire: Wire) -> Wire:
+        wire.headers.pop("content-length", None)
+        return Wire(200, wire.headers, [wire.body, b"more"])
+
+    server.tamper = add
+    protection = protection_for(server, asks_opaque=True)
+
+    with proxied(server.base_url, protection) as proxy:
+        assert refused(proxy) == (502, "trailing_data", "false")
+
+
+def test_an_encoding_that_is_none(server: SealedServer, proxy: Running) -> None:
+    server.tamper = lambda wire: Wire(
+        200, {**wire.headers, "content-encoding": "gzip"}, [wire.body]
+    )
+
+    assert refused(proxy) == (502, "malformed_answer", "false")
+
+
 def test_an_error_of_a_gateway_is_passed_on_as_such(
     server: SealedServer, proxy: Running
 ) -> None:
