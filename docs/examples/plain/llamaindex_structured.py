@@ -1,0 +1,25 @@
+"""LlamaIndex: an answer that has to fit a class."""
+
+import json
+
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai_like import OpenAILike
+from pydantic import BaseModel
+
+llm = OpenAILike(
+    model="tiny",
+    temperature=0,
+    is_chat_model=True,
+    should_use_structured_outputs=True,
+)
+
+
+class Ship(BaseModel):
+    ship: str
+    masts: int
+    crew: list[str]
+
+
+structured = llm.as_structured_llm(Ship)
+answer = structured.chat([ChatMessage("Describe the ship as JSON.")])
+print(json.dumps(answer.raw.model_dump()))

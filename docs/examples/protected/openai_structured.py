@@ -1,0 +1,25 @@
+"""An answer that has to fit a class."""
+
+import json
+
+from openai import OpenAI
+from pydantic import BaseModel
+
+from stainedglass_output_protection.client import protected_client
+
+client = OpenAI(http_client=protected_client())
+
+
+class Ship(BaseModel):
+    ship: str
+    masts: int
+    crew: list[str]
+
+
+answer = client.chat.completions.parse(
+    model="tiny",
+    messages=[{"role": "user", "content": "Describe the ship as JSON."}],
+    temperature=0,
+    response_format=Ship,
+)
+print(json.dumps(answer.choices[0].message.parsed.model_dump()))

@@ -1,0 +1,25 @@
+"""Pydantic AI: an answer that has to fit a class."""
+
+import json
+
+from pydantic import BaseModel
+from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+
+from stainedglass_output_protection.client import protected_async_client
+
+model = OpenAIChatModel(
+    "tiny", provider=OpenAIProvider(http_client=protected_async_client())
+)
+
+
+class Ship(BaseModel):
+    ship: str
+    masts: int
+    crew: list[str]
+
+
+agent = Agent(model, output_type=NativeOutput(Ship), model_settings={"temperature": 0})
+answer = agent.run_sync("Describe the ship as JSON.")
+print(json.dumps(answer.output.model_dump()))

@@ -1,0 +1,1 @@
+"""The programs of docs/examples against real vLLM, plain and protected."""
