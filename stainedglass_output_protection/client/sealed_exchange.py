@@ -165,14 +165,14 @@ class SealedExchange(Exchange):
             error = msgspec.json.decode(body, type=_ErrorBody).error
         except JSON_ERRORS:
             return False
-        text = error.message.rpartition(" ")[2]
-        has_code = error.code == _KEY_UNKNOWN
-        if self._document is None:
-            # They put words of their own around it, and their own code beside it.
+        text = ""
+        if error.code == _KEY_UNKNOWN:
+            text = error.message.rpartition(" ")[2]
+        elif self._document is None and _KEY_UNKNOWN in error.message:
+            # A gateway has put its own code beside it, and its own words around it.
             found = _DOCUMENT.search(error.message)
             text = found[0] if found else ""
-            has_code = has_code or _KEY_UNKNOWN in error.message
-        if not (has_code and text.startswith(DOCUMENT_PREFIX)):
+        if not text.startswith(DOCUMENT_PREFIX):
             return False
         newest = -1 if self._document is None else self._document.statement.epoch
         document = self._documents.take(text, newer_than=newest)
