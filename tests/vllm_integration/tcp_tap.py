@@ -88,6 +88,11 @@ class TcpTap:
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+        # Read on for a sink that has left: a server does not see that it has while it
+        # waits for what it wrote to be taken.
+        with contextlib.suppress(OSError):
+            while source.recv(65536):
+                pass
 
     def _run(self, function: object, *arguments: object) -> None:
         thread = threading.Thread(target=function, args=arguments, daemon=True)  # type: ignore[arg-type]
