@@ -1,97 +1,66 @@
-"""Errors for SDKs that would retry and wrap them (``openai`` 1.x and 2.x).
+"""Errors for SDKs that retry and wrap whatever is raised while they send.
 
-Those retry on any exception raised while sending, and show the last one only as the
-cause of a connection error. A deferred response has no content; sending it succeeds,
-and reading it raises the error.
+``openai`` 1.x and 2.x and ``anthropic`` do: they try twice more, and show the last error
+only as the cause of a connection error. The clients that ``factory.py`` makes for an SDK
+hand the error over in place of the response. It is raised when the SDK looks into that,
+which it does past the place where it would wrap the error.
+
+Transports know nothing of this: a program that sends requests itself, such as a proxy,
+has errors raised at once, whatever headers it passes on.
 """
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import msgspec
-
 from stainedglass_output_protection.errors import OutputProtectionError
-from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
-
-_RAW_RESPONSE_HEADER = "x-stainless-raw-response"
-
-
-class _Asked(msgspec.Struct):
-    stream: bool | None = None
-
-
-def is_sdk_request(request: Any) -> bool:
-    """Tell whether an SDK made the request: others can be shown errors at once."""
-    return "x-stainless-lang" in request.headers
-
-
-def is_read_by_send(request: Any) -> bool:
-    """Tell whether the SDK's ``send`` will read the answer of this request itself."""
-    if request.headers.get(_RAW_RESPONSE_HEADER) == "stream":
-        return False
-    try:
-        return not msgspec.json.decode(request.content, type=_Asked).stream
-    except (*JSON_ERRORS, RuntimeError):  # Not JSON, or an upload not in memory.
-        return True
 
 
 class DeferredError:
-    """Mixed into a library's response class, in front of it.
+    """Stands where a response is expected. Whatever is asked of it raises the error.
 
-    With ``is_read_by_send`` the first ``read`` is the library's own and passes.
+    Its status alone can be read: ``openai`` 2.x does so where it would still wrap the
+    error. It is no status of HTTP, so that nobody takes it for an answer's.
     """
 
-    _error: OutputProtectionError
-    _is_read_by_send: bool
+    status_code = 0
 
-    def _raise(self) -> NoReturn:
+    def __init__(self, error: OutputProtectionError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
         raise self._error
 
-    def _pass_first_read(self) -> bool:
-        passes, self._is_read_by_send = self._is_read_by_send, False
-        return passes
 
-    def read(self) -> bytes:
-        """Return nothing to the library, and raise to everybody else."""
-        if not self._pass_first_read():
-            self._raise()
-        self.close()  # type: ignore[attr-defined]
-        return b""
+class _SyncSending:
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send a request. To an SDK, an error of ours is returned in a stand-in."""
+        try:
+            return super().send(request, **options)  # type: ignore[misc]
+        except OutputProtectionError as error:
+            if not _is_of_an_sdk(request):
+                raise
+            return DeferredError(error)
 
-    async def aread(self) -> bytes:
-        """Return nothing to the library, and raise to everybody else."""
-        if not self._pass_first_read():
-            self._raise()
-        await self.aclose()  # type: ignore[attr-defined]
-        return b""
 
-    @property
-    def content(self) -> bytes:
-        """Raise the error."""
-        self._raise()
+class _AsyncSending:
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Send a request. To an SDK, an error of ours is returned in a stand-in."""
+        try:
+            return await super().send(request, **options)  # type: ignore[misc]
+        except OutputProtectionError as error:
+            if not _is_of_an_sdk(request):
+                raise
+            return DeferredError(error)
 
-    @property
-    def text(self) -> str:
-        """Raise the error."""
-        self._raise()
 
-    def json(self, **kwargs: Any) -> Any:
-        """Raise the error."""
-        self._raise()
+def deferring(client_class: type[Any], *, is_async: bool) -> type[Any]:
+    """Return ``client_class`` with a ``send`` whose errors reach the SDK's caller."""
+    sending = _AsyncSending if is_async else _SyncSending
+    names = {"__module__": client_class.__module__, "__doc__": client_class.__doc__}
+    return type(client_class.__name__, (sending, client_class), names)
 
-    def iter_raw(self, chunk_size: int | None = None) -> Any:
-        """Raise the error."""
-        self._raise()
 
-    def iter_bytes(self, chunk_size: int | None = None) -> Any:
-        """Raise the error."""
-        self._raise()
-
-    def aiter_raw(self, chunk_size: int | None = None) -> Any:
-        """Raise the error."""
-        self._raise()
-
-    def aiter_bytes(self, chunk_size: int | None = None) -> Any:
-        """Raise the error."""
-        self._raise()
+def _is_of_an_sdk(request: Any) -> bool:
+    # In every request of the SDKs that one generator makes, and these are made by it.
+    return "x-stainless-lang" in request.headers

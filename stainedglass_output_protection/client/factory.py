@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from stainedglass_output_protection.client.deferral import deferring
 from stainedglass_output_protection.client.evidence import EvidenceVerifier
 from stainedglass_output_protection.client.protection import Protection
+from stainedglass_output_protection.client.sdks import (
+    client_class_for,
+    library_of,
+    plain_client_class,
+)
 from stainedglass_output_protection.errors import UsageError
-
-_LIBRARIES = ("httpx2", "httpx")
-# Older SDKs retry and wrap every error that is raised while sending.
-_FIRST_SDK_THAT_SHOWS_ERRORS = 3
 
 
 def protected_client(
@@ -27,14 +29,15 @@ def protected_client(
     expose: Iterable[str] = (),
     seal_authorization: bool | None = None,
     verify_evidence: EvidenceVerifier | None = None,
+    library: str | None = None,
     **client_kwargs: Any,
 ) -> Any:
     """Return a sync HTTP client that seals requests and opens protected answers.
 
     Give it to the SDK: ``OpenAI(base_url=..., http_client=protected_client())``, and
     use it for that one server only. It is an ``httpx2.Client`` or ``httpx.Client``,
-    whichever the installed ``openai`` is built on, with the SDK's timeouts and limits,
-    and takes the arguments of that.
+    whichever the program's SDK (``openai``, ``anthropic``) is built on, with the SDK's
+    timeouts and limits, and takes the arguments of that.
 
     ``identity`` is the server's fingerprint, or a set of them; the default is the
     environment's ``SG_SERVER_IDENTITY``. ``profile`` is ``sealed`` (the default) or
@@ -43,13 +46,16 @@ def protected_client(
     remembers it. ``suite`` is ``mlkem768-x25519`` (the default) or ``x25519``.
     ``owner_file`` holds the secret that cached prompts and stored responses belong to;
     it is made if it is missing, and without one each client has its own. ``expose``
-    names top-level members of the body that routers may read. ``seal_authorization`` sends the API key inside. ``verify_evidence`` is
-    given a server's attestation evidence and the report data that it must name.
+    names top-level members of the body that routers may read. ``seal_authorization``
+    sends the API key inside. ``verify_evidence`` is given a server's attestation
+    evidence and the report data that it must name. ``library`` is ``httpx2`` or
+    ``httpx``, to be given where two SDKs of a program want different ones.
 
     Raises:
-        ImportError: no HTTP library is installed.
+        ImportError: no HTTP library is installed, or the SDK is too old.
         ConfigurationError: a choice is wrong, or profile ``sealed`` has no identity.
-        UsageError: an argument is not possible with protection.
+        UsageError: an argument is not possible with protection, or ``library`` is
+            missing.
     """
     protection = Protection.load(
         identity,
@@ -62,7 +68,7 @@ def protected_client(
         seal_authorization=seal_authorization,
         verify_evidence=verify_evidence,
     )
-    return _make(_find_sdk(is_async=False), protection, client_kwargs)
+    return _make_for_sdk(library, protection, client_kwargs, is_async=False)
 
 
 def protected_async_client(
@@ -76,6 +82,7 @@ def protected_async_client(
     expose: Iterable[str] = (),
     seal_authorization: bool | None = None,
     verify_evidence: EvidenceVerifier | None = None,
+    library: str | None = None,
     **client_kwargs: Any,
 ) -> Any:
     """Return an async HTTP client, for ``AsyncOpenAI``; else ``protected_client``."""
@@ -90,7 +97,7 @@ def protected_async_client(
         seal_authorization=seal_authorization,
         verify_evidence=verify_evidence,
     )
-    return _make(_find_sdk(is_async=True), protection, client_kwargs)
+    return _make_for_sdk(library, protection, client_kwargs, is_async=True)
 
 
 Observe = Callable[[Any, Any], Any]
@@ -107,37 +114,52 @@ def plain_protected_client(
     Raises:
         ImportError: no HTTP library is installed.
     """
-    library = _library()
-    sdk = _sdk_of(library.Client, None, is_async=False)
+    client_class = plain_client_class(is_async=False)
+    library = importlib.import_module(library_of(client_class))
 
     def observed(transport: Any) -> Any:
         return transport if observe is None else observe(library, transport)
 
-    return _make(sdk, protection, client_kwargs, observed)
+    return _make(client_class, protection, client_kwargs, observed, is_async=False)
 
 
-class _Sdk(NamedTuple):
-    client_class: type[Any]
-    transport_class: type[Any]
-    defer_errors: bool
+def _make_for_sdk(
+    library: str | None,
+    protection: Protection,
+    client_kwargs: dict[str, Any],
+    *,
+    is_async: bool,
+) -> Any:
+    client_class = client_class_for(library, is_async=is_async)
+    return _make(
+        deferring(client_class, is_async=is_async),
+        protection,
+        client_kwargs,
+        is_async=is_async,
+    )
 
 
 def _make(
-    sdk: _Sdk,
+    client_class: type[Any],
     protection: Protection,
     client_kwargs: dict[str, Any],
     observed: Callable[[Any], Any] = lambda transport: transport,
+    *,
+    is_async: bool,
 ) -> Any:
     if client_kwargs.setdefault("follow_redirects", False):
         raise UsageError(
             "A protected client never follows redirects: leave follow_redirects out."
         )
-    client = sdk.client_class(**client_kwargs)
+    name = f"{__package__}.{library_of(client_class)}_binding"
+    binding = importlib.import_module(name)
+    transport_class = (
+        binding.AsyncProtectedTransport if is_async else binding.ProtectedTransport
+    )
+    client = client_class(**client_kwargs)
 
     def protect(transport: Any) -> Any:
-        return sdk.transport_class(
-            observed(transport), protection=protection, defer_errors=sdk.defer_errors
-        )
+        return transport_class(observed(transport), protection=protection)
 
     # The library has built these from its arguments and from the environment's proxy
     # variables, and has no public way to wrap them. A release that names them
@@ -148,49 +170,3 @@ def _make(
         for pattern, transport in client._mounts.items()
     }
     return client
-
-
-def _find_sdk(*, is_async: bool) -> _Sdk:
-    client_class, version = _client_class(is_async=is_async)
-    return _sdk_of(client_class, version, is_async=is_async)
-
-
-def _sdk_of(client_class: type[Any], version: int | None, *, is_async: bool) -> _Sdk:
-    library = next(
-        root
-        for base in client_class.__mro__
-        if (root := base.__module__.partition(".")[0]) in _LIBRARIES
-    )
-    binding = importlib.import_module(f"{__package__}.{library}_binding")
-    return _Sdk(
-        client_class=client_class,
-        transport_class=(
-            binding.AsyncProtectedTransport if is_async else binding.ProtectedTransport
-        ),
-        defer_errors=version is not None and version < _FIRST_SDK_THAT_SHOWS_ERRORS,
-    )
-
-
-def _client_class(*, is_async: bool) -> tuple[type[Any], int | None]:
-    """Return the client class to make, and the major version of ``openai`` if any."""
-    try:
-        openai = importlib.import_module("openai")
-    except ImportError:
-        name = "AsyncClient" if is_async else "Client"
-        return getattr(_library(), name), None
-    name = "DefaultAsyncHttpxClient" if is_async else "DefaultHttpxClient"
-    if not hasattr(openai, name):
-        raise ImportError(f"openai {openai.__version__} is too old: it has no {name}.")
-    return getattr(openai, name), int(openai.__version__.partition(".")[0])
-
-
-def _library() -> Any:
-    for name in _LIBRARIES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise ImportError(
-        "The client needs httpx2 or httpx: "
-        "pip install 'stainedglass-output-protection[client]'"
-    )

@@ -6,11 +6,10 @@ answer there; the epoch is in Unix milliseconds. ``#`` begins a comment. Users e
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from stainedglass_output_protection.client.known_servers_file import (
@@ -27,27 +26,8 @@ from stainedglass_output_protection.errors import (
 from stainedglass_output_protection.protocol.identity import fingerprint_of
 from stainedglass_output_protection.protocol.statement import Statement
 
-_FOLDER = "stainedglass-output-protection"
 _warned: set[Path | None] = set()
 _warned_lock = threading.Lock()
-
-
-def known_servers_path(
-    environment: Mapping[str, str], *, platform: str = sys.platform
-) -> Path | None:
-    """Return where this user's file is by default, or None without a home folder."""
-    home = environment.get("HOME") or environment.get("USERPROFILE") or ""
-    parts: tuple[str, ...]
-    if platform == "win32":
-        base, parts = environment.get("APPDATA", ""), ("AppData", "Roaming")
-    elif platform == "darwin":
-        base, parts = "", ("Library", "Application Support")
-    else:
-        base, parts = environment.get("XDG_CONFIG_HOME", ""), (".config",)
-    folder = Path(base) if Path(base).is_absolute() else Path(home, *parts)
-    if not folder.is_absolute():
-        return None
-    return folder / _FOLDER / "known_servers"
 
 
 class KnownServers:
@@ -175,7 +155,11 @@ class KnownServers:
                 return
             _warned.add(self._path)
         base_url, fingerprint = name
-        subject = f"The file of known servers ({self._path}) could not be written"
+        subject = (
+            "The file of known servers could not be written"
+            if self._path is None
+            else f"The file of known servers ({self._path}) could not be written"
+        )
         if self._pinned:
             loss = "An older epoch is noticed by this client only, not by the next one."
         else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from stainedglass_output_protection.client.document_cache import DocumentCache
 from stainedglass_output_protection.client.evidence import EvidenceCheck
 from stainedglass_output_protection.client.exchange import Exchange
-from stainedglass_output_protection.client.known_servers import KnownServers
 from stainedglass_output_protection.client.owner import load_owner
 from stainedglass_output_protection.client.request import Origin, Request
 from stainedglass_output_protection.client.sealed_exchange import SealedExchange
@@ -20,6 +20,9 @@ from stainedglass_output_protection.protocol.key_document import KeyDocument
 from stainedglass_output_protection.protocol.routes import is_clear_url
 from stainedglass_output_protection.protocol.statement import Statement
 from stainedglass_output_protection.protocol.trust import StatementPolicy
+
+if TYPE_CHECKING:
+    from stainedglass_output_protection.client.known_servers import KnownServers
 
 
 class Protection:
@@ -57,6 +60,11 @@ class Protection:
         self._policy = StatementPolicy(settings.pins)
         self._known: KnownServers | None = None
         if settings.trusts_first_use:
+            # Here, since most clients do without it, and programs start sooner so.
+            from stainedglass_output_protection.client.known_servers import (
+                KnownServers,
+            )
+
             self._known = KnownServers(
                 settings.known_servers, pinned=settings.pins is not None, clock=clock
             )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stainedglass_output_protection.client.evidence import EvidenceVerifier
-from stainedglass_output_protection.client.known_servers import known_servers_path
 from stainedglass_output_protection.client.owner import (
     OWNER_FILE_VARIABLE,
     require_path,
@@ -34,10 +34,29 @@ FIRST_USE_VARIABLE = "SG_TRUST_ON_FIRST_USE"
 KNOWN_SERVERS_VARIABLE = "SG_KNOWN_SERVERS_FILE"
 SEAL_AUTHORIZATION_VARIABLE = "SG_SEAL_AUTHORIZATION"
 
+_FOLDER = "stainedglass-output-protection"
 _PROFILES = {"sealed": PROFILE_SEALED, "output": PROFILE_OUTPUT}
 _DEFAULT_PROFILE = "sealed"
 _DEFAULT_SUITE = "mlkem768-x25519"
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
+
+
+def known_servers_path(
+    environment: Mapping[str, str], *, platform: str = sys.platform
+) -> Path | None:
+    """Return where this user's file is by default, or None without a home folder."""
+    home = environment.get("HOME") or environment.get("USERPROFILE") or ""
+    parts: tuple[str, ...]
+    if platform == "win32":
+        base, parts = environment.get("APPDATA", ""), ("AppData", "Roaming")
+    elif platform == "darwin":
+        base, parts = "", ("Library", "Application Support")
+    else:
+        base, parts = environment.get("XDG_CONFIG_HOME", ""), (".config",)
+    folder = Path(base) if Path(base).is_absolute() else Path(home, *parts)
+    if not folder.is_absolute():
+        return None
+    return folder / _FOLDER / "known_servers"
 
 
 @dataclass(frozen=True)

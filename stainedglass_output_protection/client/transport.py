@@ -10,10 +10,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from stainedglass_output_protection.client.bodies import HeldBytes
-from stainedglass_output_protection.client.deferral import (
-    is_read_by_send,
-    is_sdk_request,
-)
 from stainedglass_output_protection.client.exchange import Exchange
 from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.client.reading import (
@@ -32,7 +28,6 @@ from stainedglass_output_protection.client.verdict import (
     Mark,
     Verdict,
 )
-from stainedglass_output_protection.errors import OutputProtectionError
 
 # What brings a key document. An error that may hold one may hold other things, too.
 _MAX_DOCUMENT_BODY = 1024 * 1024
@@ -45,7 +40,6 @@ class Library(NamedTuple):
 
     request: Callable[..., Any]
     response: Callable[..., Any]
-    deferred_response: Callable[..., Any]
     stream: type[OpenedStream]
     async_stream: type[AsyncOpenedStream]
 
@@ -55,22 +49,13 @@ class _Driver:
 
     ``inner`` is the transport that speaks HTTP. ``protection`` holds the pin; give one
     object to all transports of a client (default: from the environment).
-    ``defer_errors`` is for SDKs that retry and wrap every exception raised while
-    sending: they get a response that raises the error when it is read.
     """
 
     _library: ClassVar[Library]
 
-    def __init__(
-        self,
-        inner: Any,
-        *,
-        protection: Protection | None = None,
-        defer_errors: bool = False,
-    ) -> None:
+    def __init__(self, inner: Any, *, protection: Protection | None = None) -> None:
         self._inner = inner
         self._protection = protection or Protection.load()
-        self._defer_errors = defer_errors
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._inner!r})"
@@ -135,18 +120,6 @@ class _Driver:
             report.status, headers=report.headers, stream=stream, extensions=extensions
         )
 
-    def _deferred(self, error: OutputProtectionError, request: Any) -> Any:
-        """Return a response without content, in which reading raises ``error``.
-
-        Raises:
-            OutputProtectionError: at once, if the SDK shows it unchanged.
-        """
-        if not (self._defer_errors and is_sdk_request(request)):
-            raise error
-        return self._library.deferred_response(
-            error, is_read_by_send=is_read_by_send(request)
-        )
-
 
 class SyncDriver(_Driver):
     """The sync half of a binding's ``ProtectedTransport``."""
@@ -158,12 +131,6 @@ class SyncDriver(_Driver):
             ResponseError: the answer is not acceptable.
             UsageError: the request is for another origin than the first one.
         """
-        try:
-            return self._handle(request)
-        except OutputProtectionError as error:
-            return self._deferred(error, request)
-
-    def _handle(self, request: Any) -> Any:
         if self._protection.reads_bodies:
             request.read()
         exchange, asked = self._begin(request)
@@ -219,12 +186,6 @@ class AsyncDriver(_Driver):
             ResponseError: the answer is not acceptable.
             UsageError: the request is for another origin than the first one.
         """
-        try:
-            return await self._handle(request)
-        except OutputProtectionError as error:
-            return self._deferred(error, request)
-
-    async def _handle(self, request: Any) -> Any:
         if self._protection.reads_bodies:
             await request.aread()
         exchange, asked = self._begin(request)

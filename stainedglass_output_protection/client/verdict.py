@@ -23,8 +23,6 @@ class Mark(str, Enum):
     """An error status that anyone on the way may have made up."""
     CLEAR = "clear"
     """An answer on a route that is not protected."""
-    REFUSED = "refused"
-    """A stand-in without content: reading it raises the error (old SDKs only)."""
 
 
 @dataclass(frozen=True)

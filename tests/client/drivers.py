@@ -70,7 +70,6 @@ class Driver:
         headers: dict[str, str] | None = None,
         asked: dict[str, Any] | None = None,
         protection: Protection | None = None,
-        defer_errors: bool = False,
         **content: Any,
     ) -> Answer:
         """Ask once and read to the end, or to the error.
@@ -82,11 +81,7 @@ class Driver:
         request = LIBRARIES[self.library][0].Request(
             method, f"http://server.test{path}", headers=headers, **content
         )
-        transport = self.transport(
-            fake,
-            protection=protection or protection_for(fake),
-            defer_errors=defer_errors,
-        )
+        transport = self.transport(fake, protection=protection or protection_for(fake))
         answer = Answer()
         try:
             if self.is_async:

@@ -318,7 +318,10 @@ class FakeServer:
 @contextlib.contextmanager
 def serve(fake: FakeServer) -> Iterator[FakeServer]:
     """Put ``fake`` on a free loopback port for as long as the block lasts."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    # With its protocol named: asyncio sets TCP_NODELAY on no other sockets.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
     config = uvicorn.Config(
         fake, log_level="error", lifespan="off", timeout_keep_alive=600
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 
 from stainedglass_output_protection import errors
 from stainedglass_output_protection.client import (
-    factory,
     httpx2_binding,
     httpx_binding,
     protected_async_client,
@@ -30,6 +28,7 @@ from stainedglass_output_protection.protocol.constants import (
 from tests.client.drivers import CHAT, Driver
 from tests.client.fake_server import FakeServer, Sealing, chat_body
 
+SDKS = ("openai", "anthropic")
 PINNED = {"identity": Sealing().fingerprint}
 CHOICES: list[dict[str, Any]] = [PINNED, {"profile": "output"}]
 
@@ -58,20 +57,21 @@ def test_the_clients_are_the_installed_sdks(choices: dict[str, Any]) -> None:
 def test_without_an_sdk_it_is_whichever_library_is_there(
     choices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hide(monkeypatch, "openai")
+    hide(monkeypatch, *SDKS)
     with protected_client(**choices) as client:
-        assert type(client) is httpx2.Client
+        assert isinstance(client, httpx2.Client)
+        assert isinstance(client._transport, httpx2_binding.ProtectedTransport)
     hide(monkeypatch, "httpx2")
     with protected_client(**choices) as client:
-        assert type(client) is httpx.Client
+        assert isinstance(client, httpx.Client)
         assert isinstance(client._transport, httpx_binding.ProtectedTransport)
-    assert type(protected_async_client(**choices)) is httpx.AsyncClient
+    assert isinstance(protected_async_client(**choices), httpx.AsyncClient)
 
 
 def test_without_a_library_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hide(monkeypatch, "openai", "httpx2", "httpx")
+    hide(monkeypatch, *SDKS, "httpx2", "httpx")
     with pytest.raises(ImportError, match=r"stainedglass-output-protection\[client\]"):
         protected_client(**PINNED)
 
@@ -238,32 +238,12 @@ def test_the_key_headers_name_comes_from_the_environment() -> None:
     assert settings.client_key_header == "x-key"
 
 
-@pytest.mark.parametrize(("major", "deferred"), [(1, True), (2, True), (3, False)])
-def test_errors_are_deferred_for_old_sdks_only(
-    major: int, deferred: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def client_class(**_: Any) -> tuple[type[Any], int]:
-        return httpx.Client, major
-
-    monkeypatch.setattr(factory, "_client_class", client_class)
-    with protected_client(**PINNED) as client:
-        assert client._transport._defer_errors is deferred
-
-
 def test_a_library_without_the_wrapped_attributes_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Renamed(httpx2.Client):
         _transport = property()
 
-    monkeypatch.setattr(factory, "_client_class", lambda **_: (Renamed, 3))
+    monkeypatch.setattr(openai, "DefaultHttpxClient", Renamed)
     with pytest.raises(AttributeError):
-        protected_client(**PINNED)
-
-
-def test_too_old_an_sdk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = types.ModuleType("openai")
-    old.__version__ = "1.2.0"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "openai", old)
-    with pytest.raises(ImportError, match=r"openai 1\.2\.0 is too old"):
         protected_client(**PINNED)

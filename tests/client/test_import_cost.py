@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_a_protected_client_loads_no_server_code(sdk: import_cost.Sdk) -> None:
     assert not {name.partition(".")[0] for name in added} & SERVER_SIDE
     for layer in ("server", "vllm", "apps"):
         assert f"{PACKAGE}.{layer}" not in added
+
+
+@pytest.mark.parametrize("sdk", import_cost.SDKS, ids=lambda sdk: sdk.name)
+def test_what_only_some_clients_need_is_loaded_by_them_alone(
+    sdk: import_cost.Sdk, tmp_path: Path
+) -> None:
+    known_servers = f"{PACKAGE}.client.known_servers"
+    assert known_servers not in loaded_by(sdk.protected)
+
+    choice = f"import os; os.environ['SG_KNOWN_SERVERS_FILE'] = {str(tmp_path / 'k')!r}"
+    trusting = sdk.protected.replace("identity=", "trust_on_first_use=True, identity=")
+    assert known_servers in loaded_by(f"{choice}\n{trusting}")
 
 
 def test_the_measurement_runs_and_says_what_it_found(

@@ -18,11 +18,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stainedglass_output_protection.client import known_servers, private_files
-from stainedglass_output_protection.client.known_servers import (
-    KnownServers,
-    known_servers_path,
-)
+from stainedglass_output_protection.client.known_servers import KnownServers
 from stainedglass_output_protection.client.known_servers_file import normalise_base_url
+from stainedglass_output_protection.client.settings import known_servers_path
 from stainedglass_output_protection.errors import (
     ConfigurationError,
     IdentityChangedError,

@@ -130,6 +130,15 @@ def test_our_errors_arrive_unchanged_and_unretried(
     assert len(server.attempts) == 1
 
 
+def test_a_call_that_returns_nothing_raises_too(
+    sdk: openai.OpenAI, server: FakeServer
+) -> None:
+    server.tamper = lambda _: Wire(200, {"content-type": JSON}, [chat_body()])
+    with pytest.raises(errors.UnprotectedResponseError):
+        sdk.responses.delete("resp_1")
+    assert len(server.attempts) == 1
+
+
 def test_a_cut_stream_raises_in_the_loop(
     sdk: openai.OpenAI, server: FakeServer
 ) -> None:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from stainedglass_output_protection import errors
-from stainedglass_output_protection.client import bodies, httpx2_binding, httpx_binding
+from stainedglass_output_protection.client import bodies
 from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.client.request import Request
 from stainedglass_output_protection.client.verdict import Mark, Verdict
@@ -239,94 +239,6 @@ def test_closing_early_is_quiet_and_closes_the_inner_response(
         with pytest.raises(errors.TruncatedError):
             next(stream)
     assert driver.closed == [True]
-
-
-FROM_AN_SDK = {"X-Stainless-Lang": "python"}
-
-
-def test_without_an_sdk_no_error_is_deferred(fake: FakeServer) -> None:
-    fake.tamper = lambda wire: Wire(302, {"location": "/"}, [])
-    transport = Driver("httpx", is_async=False).transport(fake, defer_errors=True)
-    with httpx.Client(transport=transport) as client:
-        with pytest.raises(errors.RedirectRefusedError):
-            client.post(f"http://server.test{CHAT}", json={})
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_deferred_error_is_raised_when_the_answer_is_read(
-    stream: bool, driver: Driver, fake: FakeServer
-) -> None:
-    fake.tamper = lambda wire: Wire(200, {"content-type": JSON}, [chat_body()])
-    answer = driver.ask(fake, stream=stream, headers=FROM_AN_SDK, defer_errors=True)
-    assert answer.status == 200
-    assert answer.headers["x-output-protection"] == "refused"
-    assert type(answer.error) is errors.UnprotectedResponseError
-    assert answer.body == b""
-
-
-@pytest.mark.parametrize("content", [b"{}", b"no JSON", iter([b"an upload"])])
-def test_a_deferred_error_lets_sending_succeed(content: Any, fake: FakeServer) -> None:
-    fake.tamper = lambda wire: Wire(302, {"location": "/"}, [])
-    transport = Driver("httpx", is_async=False).transport(fake, defer_errors=True)
-    with httpx.Client(transport=transport) as client:
-        response = client.post(
-            "http://server.test/v1/completions", content=content, headers=FROM_AN_SDK
-        )
-    assert response.is_closed
-    with pytest.raises(errors.RedirectRefusedError):
-        response.json()
-
-
-async def test_a_deferred_error_lets_async_sending_succeed(fake: FakeServer) -> None:
-    fake.tamper = lambda wire: Wire(302, {"location": "/"}, [])
-    transport = Driver("httpx", is_async=True).transport(fake, defer_errors=True)
-    async with httpx.AsyncClient(transport=transport) as client:
-        url = f"http://server.test{CHAT}"
-        response = await client.post(url, json={}, headers=FROM_AN_SDK)
-    with pytest.raises(errors.RedirectRefusedError):
-        await response.aread()
-    with pytest.raises(errors.RedirectRefusedError):
-        response.aiter_raw()
-
-
-def test_a_deferred_error_to_a_streaming_response_passes_no_read(
-    fake: FakeServer,
-) -> None:
-    fake.tamper = lambda wire: Wire(302, {"location": "/"}, [])
-    transport = Driver("httpx", is_async=False).transport(fake, defer_errors=True)
-    headers = {"X-Stainless-Raw-Response": "stream", **FROM_AN_SDK}
-    with httpx.Client(transport=transport) as client:
-        with client.stream(
-            "POST", f"http://server.test{CHAT}", json={}, headers=headers
-        ) as response:
-            with pytest.raises(errors.RedirectRefusedError):
-                response.read()
-
-
-@pytest.mark.parametrize("binding", [httpx_binding, httpx2_binding])
-def test_only_the_first_read_of_a_deferred_error_passes(binding: Any) -> None:
-    error = errors.TruncatedError("cut")
-    response = binding._DeferredResponse(error, is_read_by_send=True)
-    assert response.read() == b""
-    for read in (
-        response.read,
-        response.json,
-        response.iter_bytes,
-        response.iter_raw,
-        lambda: response.content,
-        lambda: response.text,
-        lambda: list(response.iter_text()),
-        lambda: list(response.iter_lines()),
-    ):
-        with pytest.raises(errors.TruncatedError):
-            read()
-
-
-def test_no_read_passes_when_send_does_not_read() -> None:
-    error = errors.TruncatedError("cut")
-    response = httpx_binding._DeferredResponse(error, is_read_by_send=False)
-    with pytest.raises(errors.TruncatedError):
-        response.read()
 
 
 def test_a_transport_shows_no_secret_in_its_repr(fake: FakeServer) -> None:
