@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
@@ -82,6 +81,9 @@ class IdentityKey:
         Raises:
             ConfigurationError: it is not an Ed25519 private key.
         """
+        # Here: clients read no PEM files, and start sooner without it.
+        from cryptography.hazmat.primitives import serialization
+
         try:
             key = serialization.load_pem_private_key(data, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -94,6 +96,8 @@ class IdentityKey:
 
     def to_pem(self) -> bytes:
         """Return the key as PKCS #8 PEM. The caller must keep it secret."""
+        from cryptography.hazmat.primitives import serialization
+
         return self._private_key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
