@@ -39,13 +39,14 @@ def main(arguments: list[str]) -> None:
     """Serve until the process is ended."""
     if arguments[0] == "server":
         store = ReplayStore(None)
+        plain = Starlette(routes=[Route(PATH, _Streams(), methods=["POST"])])
         protected = ProtectionMiddleware(
-            Starlette(routes=[Route(PATH, _Streams(), methods=["POST"])]),
+            plain,
             Options(),
             ring_of=lambda scope: key_ring(),
             replay_store=lambda: store,
         )
-        apps: list[Any] = [_Streams(), protected]
+        apps: list[Any] = [plain, protected]
         told = {"identity": key_ring().identity.fingerprint}
     else:
         apps = [_do_nothing(arguments[1])]
