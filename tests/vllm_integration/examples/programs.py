@@ -1,27 +1,24 @@
-"""The programs, the environments that they run in, and how one is run."""
+"""The programs, the environments that they run in, and how they are run."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.client.environments import environment as make
-from tests.vllm_integration.attacks.relay import Relay, Reply, Request, serving
-from tests.vllm_integration.servers import ROOT, wait_for
-from tests.vllm_integration.tcp_tap import TcpTap
+from tests.docs.child import Child
+from tests.vllm_integration.examples.taps import tapped
+from tests.vllm_integration.servers import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
 _RUNNER = Path(__file__).with_name("run_programs.py")
 # What a program imports is compiled then: a framework is mostly what nobody imports.
 _PIP = ("--only-binary=:all:", "--no-compile")
-_LIMIT_S = 300.0
 CANCELLING = ("openai_cancel_stream", "openai_cancel_task")
 EMBEDDING = "openai_embeddings"
 
@@ -101,120 +98,66 @@ class Ran:
     connections: int
 
 
-def run_all(
-    environment: Environment,
-    kind: str,
-    names: Sequence[str],
-    *,
-    port: int,
-    identity: str,
-) -> dict[str, Ran]:
-    """Run the programs of ``kind``, plain or protected, each through a tap of its own."""
-    with contextlib.ExitStack() as stack:
-        taps = [stack.enter_context(_tapped(name, port)) for name in names]
-        runs = [
-            {
-                "path": str(FOLDER / kind / f"{name}.py"),
-                "variables": _variables(tap.url),
-            }
-            for name, tap in zip(names, taps, strict=True)
-        ]
-        pin = {"SG_SERVER_IDENTITY": identity} if kind == "protected" else {}
-        results = _run(environment, runs, pin)
-        return {
-            name: Ran(
-                result.get("printed"),
-                result.get("error", ""),
-                tap.seen,
-                tap.connections,
-            )
-            for name, tap, result in zip(names, taps, results, strict=True)
-        }
+class Interpreter:
+    """Runs programs of one environment, one after the other, until ``end``."""
 
-
-class _Tap:
-    """Where a program connects to, and what has gone through."""
-
-    def __init__(self, through: TcpTap | Relay) -> None:
-        self._through = through
-        self.url = through.url
-
-    @property
-    def seen(self) -> bytes:
-        if isinstance(self._through, Relay):
-            return self._through.seen
-        return b"\n".join([*self._through.from_client, *self._through.from_server])
-
-    @property
-    def connections(self) -> int:
-        return 0 if isinstance(self._through, Relay) else len(self._through.from_client)
-
-
-@contextlib.contextmanager
-def _tapped(name: str, port: int) -> Iterator[_Tap]:
-    if name in _MOVES:
-        with serving(Relay(port, _MOVES[name])) as relay:
-            yield _Tap(relay)
-    else:
-        with TcpTap(port) as tap:
-            yield _Tap(tap)
-
-
-def _refuse_twice(relay: Relay, request: Request) -> Reply:
-    """Do what a gateway does whose servers are all busy at first."""
-    if request.is_for_a_document or len(relay.sealed) > 2:
-        return relay.forward(request)
-    return _UNAVAILABLE
-
-
-def _answer_the_patient(relay: Relay, request: Request) -> Reply:
-    """Hold what waits for less than a second until something more patient has come."""
-    if _patience(request) == "0.5":
-        wait_for(
-            lambda: "600" in map(_patience, relay.sealed),
-            "a more patient request",
-            _LIMIT_S,
+    def __init__(self, environment: Environment) -> None:
+        python = [str(environment.python()), "-X", "utf8"]
+        self._child = Child(
+            [*python, str(_RUNNER), environment.sdk],
+            ROOT,
+            {**_inherited(), "PYTHONPATH": environment.search_path()},
         )
-        return _UNAVAILABLE
-    return relay.forward(request)
 
+    def run(
+        self, kind: str, names: Sequence[str], *, port: int, identity: str
+    ) -> dict[str, Ran]:
+        """Run programs of ``kind``, plain or protected, each through a tap of its own.
 
-def _patience(request: Request) -> str:
-    return dict(request.headers).get("x-stainless-read-timeout", "")
+        A protected one pins ``identity``.
+        """
+        pin = {"SG_SERVER_IDENTITY": identity} if kind == "protected" else {}
+        with contextlib.ExitStack() as stack:
+            taps = [stack.enter_context(tapped(name, port)) for name in names]
+            runs = [
+                {
+                    "path": str(FOLDER / kind / f"{name}.py"),
+                    "variables": {**pin, **_variables(tap.url)},
+                }
+                for name, tap in zip(names, taps, strict=True)
+            ]
+            results = self._child.ask(runs)
+            return {
+                name: Ran(
+                    result.get("printed"),
+                    result.get("error", ""),
+                    tap.seen,
+                    tap.connections,
+                )
+                for name, tap, result in zip(names, taps, results, strict=True)
+            }
 
-
-_UNAVAILABLE = Reply(503, (("content-type", "text/plain"),), b"no server is free")
-_MOVES = {"openai_retries": _refuse_twice, "openai_timeouts": _answer_the_patient}
+    def end(self) -> None:
+        """End it."""
+        self._child.end()
 
 
 def _variables(url: str) -> dict[str, str]:
     return {
         "OPENAI_BASE_URL": f"{url}/v1",
         "OPENAI_API_BASE": f"{url}/v1",
+        "OPENAI_API_KEY": "none",
         "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": "none",
     }
 
 
-def _run(
-    environment: Environment, runs: list[dict[str, Any]], pin: dict[str, str]
-) -> list[Any]:
-    kept = {
+def _inherited() -> dict[str, str]:
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("SG_", "OPENAI_", "ANTHROPIC_", "LANGSMITH_"))
         and not name.lower().endswith("_proxy")
+        # What was not compiled when it was installed is to be compiled once only.
+        and name != "PYTHONDONTWRITEBYTECODE"
     }
-    keys = {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none"}
-    result = subprocess.run(
-        [str(environment.python()), "-X", "utf8", str(_RUNNER), environment.sdk],
-        env={**kept, **keys, **pin, "PYTHONPATH": environment.search_path()},
-        input=json.dumps(runs),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=_LIMIT_S,
-    )
-    assert result.returncode == 0, result.stderr
-    answers: list[Any] = json.loads(result.stdout)
-    return answers

@@ -1,7 +1,7 @@
 """Run by ``programs.py`` in another environment: programs, one after the other.
 
-Reads from stdin a JSON list of runs, ``{"path": ..., "variables": {...}}``, and prints
-a list of what came of each: ``{"printed": ...}``, or ``{"error": ...}`` with a
+For each line of stdin, a JSON list of runs, ``{"path": ..., "variables": {...}}``, it
+prints a list of what came of each: ``{"printed": ...}``, or ``{"error": ...}`` with a
 traceback. The argument is what the version of ``openai`` begins with. One interpreter
 for all programs, because importing a framework takes longer than what they do.
 """
@@ -19,6 +19,8 @@ from typing import Any
 
 import openai
 
+from tests.docs.child import answer_lines
+
 
 def run(path: str, variables: dict[str, str]) -> dict[str, Any]:
     """Run one program as ``python path`` would; return what it printed."""
@@ -30,7 +32,10 @@ def run(path: str, variables: dict[str, str]) -> dict[str, Any]:
         return {"printed": json.loads(printed.getvalue())}
     except Exception:
         return {"error": traceback.format_exc()}
+    finally:
+        for name in variables:
+            del os.environ[name]
 
 
 assert openai.__version__.startswith(sys.argv[1]), openai.__version__
-print(json.dumps([run(**each) for each in json.load(sys.stdin)]))
+answer_lines(lambda runs: [run(**each) for each in runs])

@@ -12,9 +12,9 @@ from tests.tiny_dialogues import BY_NAME
 from tests.vllm_integration.examples.conftest import KINDS, Results
 from tests.vllm_integration.examples.programs import (
     CANCELLING,
+    EMBEDDING,
     ENVIRONMENTS,
     Environment,
-    Ran,
 )
 from tests.vllm_integration.leaks import Detector
 from tests.vllm_integration.servers import Server, wait_for
@@ -135,11 +135,9 @@ def frameworks_of(environment: Environment) -> list[str]:
 
 @every_environment
 def test_embeddings_are_the_same_numbers(
-    environment: Environment,
-    embedded: dict[tuple[str, str], Ran],
-    words: Detector,
+    environment: Environment, results: Results, words: Detector
 ) -> None:
-    plain, protected = (embedded[str(environment), kind] for kind in KINDS)
+    plain, protected = results.of(environment, EMBEDDING)
 
     assert plain.error == protected.error == ""
     assert plain.printed["sizes"] == [128, 128, 128]
