@@ -11,7 +11,6 @@ import socketserver
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 import urllib.error
@@ -21,13 +20,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from demo_screen import WIDTH, screen  # noqa: E402
 from openai import OpenAI  # noqa: E402
+from rich.console import Console  # noqa: E402
 
 from stainedglass_output_protection.client import protected_client  # noqa: E402
 from tests.tiny_dialogues import BY_NAME  # noqa: E402
 
 MODEL = ROOT / ".cache" / "tiny-model"
-START_LIMIT_S = 300
+START_LIMIT_S = 600
+VERDICT = "demo: no word of question or answer was readable on the wire"
 
 
 def free_port() -> int:
@@ -78,6 +80,7 @@ def start_server(port: int, log: Path) -> subprocess.Popen[bytes]:
         *("serve", str(MODEL), "--served-model-name", "tiny"),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "bfloat16", "--max-model-len", "1024"),
+        "--enforce-eager",  # What is compiled for one question comes too late.
         *("--reasoning-parser", "qwen3"),
         *("--tool-call-parser", "hermes", "--enable-auto-tool-choice"),
     ]
@@ -86,7 +89,7 @@ def start_server(port: int, log: Path) -> subprocess.Popen[bytes]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
     }
-    print("demo: sg-vllm serve, on real vLLM, with a tiny model (about a minute)")
+    print("demo: sg-vllm serve, on real vLLM, with a tiny model (half a minute)")
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command,
@@ -133,33 +136,11 @@ def fingerprint_in(log: Path) -> str:
 
 def show(tap: WireTap, question: str, answer: str) -> None:
     """Print wire and reader side by side."""
-    requests = [
-        line
-        for line in tap.asked.decode("utf-8", "replace").splitlines()
-        if line.startswith("{")
-    ]
-    events = [
-        line
-        for line in tap.answered.decode("utf-8", "replace").splitlines()
-        if line.startswith("data: ")
-    ]
-    left = [*_cut(requests[-1], 5), "", *_cut(events[1], 5), *_cut(events[2], 5)]
-    left += ["...", *_cut(events[-1], 1)]
-    right = [*textwrap.wrap(f"you:   {question}", 34), "", "", "", ""]
-    right += textwrap.wrap(f"model: {answer}", 34)
-    print()
-    print(f"{'ON THE WIRE, IN GATEWAYS, IN LOGS':<64}| WHAT YOU SEE")
-    print("-" * 64 + "+" + "-" * 36)
-    for at in range(max(len(left), len(right))):
-        one = left[at] if at < len(left) else ""
-        two = right[at] if at < len(right) else ""
-        print(f"{one:<64}| {two}".rstrip())
-    print()
-
-
-def _cut(line: str, rows: int) -> list[str]:
-    parts = textwrap.wrap(line, 62, break_on_hyphens=False)
-    return parts if len(parts) <= rows else [*parts[: rows - 1], "..."]
+    # As wide in a file or a pipe as on a terminal.
+    console = Console(width=WIDTH)
+    console.print()
+    console.print(screen(bytes(tap.asked), bytes(tap.answered), question, answer))
+    console.print()
 
 
 def ask(port: int, fingerprint: str) -> tuple[str, str]:
@@ -185,24 +166,26 @@ def ask(port: int, fingerprint: str) -> tuple[str, str]:
 
 def keep(process: subprocess.Popen[bytes], port: int, fingerprint: str) -> None:
     """Leave the server running and say how to use it."""
-    print("demo: serving until Ctrl-C. Try:")
-    print(f"  curl -s http://127.0.0.1:{port}/v1/models")
+    origin = f"http://127.0.0.1:{port}"
     print(
-        f"  curl -s http://127.0.0.1:{port}/v1/chat/completions"
-        " -H 'content-type: application/json'"
-        """ -d '{"model": "tiny", "messages": []}'"""
+        f"""\
+demo: serving until Ctrl-C, at {origin}
+demo: its identity is {fingerprint}
+demo: try, in another terminal:
+  curl -s {origin}/v1/models
+  curl -s {origin}/v1/chat/completions -H 'content-type: application/json' \\
+      -d '{{"model": "tiny", "messages": []}}'
+  .venv/bin/sg-vllm doctor {origin} --identity {fingerprint}
+  .venv/bin/python
+  >>> from openai import OpenAI
+  >>> from stainedglass_output_protection.client import protected_client
+  >>> client = OpenAI(base_url="{origin}/v1", api_key="none",
+  ...     http_client=protected_client(identity="{fingerprint}"))
+  >>> client.chat.completions.create(model="tiny", temperature=0, messages=[
+  ...     {{"role": "user", "content": "Tell me the secret sentence."}}]
+  ... ).choices[0].message.content""",
+        flush=True,
     )
-    print("  .venv/bin/python")
-    print("  >>> from openai import OpenAI")
-    print("  >>> from stainedglass_output_protection.client import protected_client")
-    print(
-        f'  >>> client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key="none",'
-    )
-    print(f'  ...     http_client=protected_client(identity="{fingerprint}"))')
-    print(
-        '  >>> client.chat.completions.create(model="tiny", messages=[{"role": "user",'
-    )
-    print('  ...     "content": "Tell me a long story."}]).choices[0].message.content')
     try:
         process.wait()
     except KeyboardInterrupt:
@@ -227,7 +210,7 @@ def main() -> None:
         leaked = [word for word in words if word.encode() in seen]
         if leaked:
             sys.exit(f"demo: readable on the wire: {leaked}")
-        print("demo: no word of question or answer was readable on the wire")
+        print(VERDICT)
         if options.keep:
             keep(process, port, fingerprint)
     finally:

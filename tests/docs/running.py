@@ -133,7 +133,8 @@ class Run:
     def _run_python(self, block: Block, text: str) -> None:
         if self._python is None:
             environment = {**self._environment(), "PYTHONPATH": str(ROOT)}
-            self._python = Child("tests.docs.snippets", self.folder, environment)
+            command = [sys.executable, "-m", "tests.docs.snippets"]
+            self._python = Child(command, self.folder, environment)
         problem = self._python.ask(
             {
                 "page": str(block.page.relative_to(ROOT)),

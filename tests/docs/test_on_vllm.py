@@ -1,10 +1,11 @@
 """The quick start as a reader follows it, on real vLLM; then other pages; then the demo.
 
-vLLM starts twice: once by the quick start's own command, once by ``scripts/demo``.
+vLLM starts twice, at the same time: by ``scripts/demo``, by the quick start's own command.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -82,8 +83,34 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The quick start, followed to its end, its server still running."""
+def demo() -> Iterator[subprocess.Popen[str]]:
+    """What scripts/demo runs once scripts/setup, which installs, is done."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    demo = subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "demo.py"],
+        env={
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("SG_") and name.lower() not in proxies
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    yield demo
+    # It ends its server when it ends, which it does by itself.
+    demo.communicate()
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, demo: subprocess.Popen[str]
+) -> Iterator[Served]:
+    """The quick start, followed to its end, its server still running.
+
+    The demo's loads meanwhile.
+    """
     served = Served(tmp_path_factory.mktemp("quickstart"))
     try:
         served.follow()
@@ -118,17 +145,12 @@ def test_other_pages_run_against_it(
             run.run(block)
 
 
-def test_the_demo_shows_the_wire_beside_what_the_reader_sees() -> None:
-    # What scripts/demo runs once scripts/setup, which installs, is done.
-    shown = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "demo.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=400,
-    )
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    left = "\n".join(line.partition("|")[0] for line in shown.stdout.splitlines())
+def test_the_demo_shows_the_wire_beside_what_the_reader_sees(
+    demo: subprocess.Popen[str],
+) -> None:
+    shown, _ = demo.communicate(timeout=800)
+    assert demo.returncode == 0, shown
+    left = "\n".join(line.partition("|")[0] for line in shown.splitlines())
     assert re.search(r"sgop1-\s*request\.", left)
-    assert WORD in shown.stdout
+    assert WORD in shown
     assert WORD not in left

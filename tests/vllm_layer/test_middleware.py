@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.protocol.identity import fingerprint_of
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from stainedglass_output_protection.vllm.middleware import (
     UserPublicKeyMiddleware,
@@ -90,6 +92,25 @@ async def test_answer_is_sealed_inside_every_other_middleware(
     expected = b"".join(EVENTS) if stream else JSONResponse(ANSWER).body
     assert opened(body, key_pair) == expected
     assert list(get_shared_registry().values())[-1] is None
+
+
+@pytest.mark.parametrize("is_made", [False, True], ids=["from a file", "made"])
+async def test_one_line_says_that_it_is_on_and_what_clients_pin(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    identity_file: Path,
+    *,
+    is_made: bool,
+) -> None:
+    if not is_made:
+        monkeypatch.setenv("SG_IDENTITY_KEY_FILE", str(identity_file))
+    app = protected_app()
+    with caplog.at_level("INFO"):
+        async with started(app):
+            key = ring_of({"app": app}).current(time.time_ns() // 10**6)
+    pin = f"SG_SERVER_IDENTITY={fingerprint_of(key.statement.identity)}"
+    (line,) = [one for one in caplog.messages if "Output protection is on." in one]
+    assert line.endswith(pin)
 
 
 async def test_header_names_come_from_the_environment(
