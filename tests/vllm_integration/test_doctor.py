@@ -58,16 +58,19 @@ def test_a_clean_path_has_no_finding(
     assert of(report, "warning", "fault").keys() <= {"timing"}
     assert of(report, "fault") == {}
     assert (status, report["protected"]) == (0, True)
+    assert "written anew" not in of(report, "ok")["request-rewriting"]
     # What the server asks no key for, and how quick it is, is no fault of the path.
     assert set(of(report, "not_tested")) <= {"authorization", "timing"}
 
 
-def test_a_server_that_nobody_has_pinned_is_shown_with_the_line_that_pins_it(
+def test_of_a_server_that_nobody_has_pinned_it_is_not_shown_that_protection_holds(
     examine: Examine, identity: Identity
 ) -> None:
     status, report = examine()
 
-    assert (status, set(of(report, "warning", "fault"))) == (0, {"identity"})
+    # A busy machine may hold events like a gateway; that has tests of its own.
+    assert set(of(report, "warning", "fault")) - {"timing"} == {"identity"}
+    assert (status, report["protected"]) == (1, False)
     (advice,) = [it["advice"] for it in report["checks"] if it["name"] == "identity"]
     assert f"SG_SERVER_IDENTITY={identity.fingerprint}" in advice
 

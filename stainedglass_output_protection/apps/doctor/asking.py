@@ -9,15 +9,14 @@ from typing import Any
 import msgspec
 
 from stainedglass_output_protection import __version__
+from stainedglass_output_protection.apps.connection_variables import reading_variables
 from stainedglass_output_protection.apps.doctor.failures import failure_of
+from stainedglass_output_protection.apps.doctor.inputs import no_url
 from stainedglass_output_protection.apps.doctor.observations import Answer
 from stainedglass_output_protection.apps.doctor.wire import Recorder, http_library
 from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.client.verdict import EXTENSION
-from stainedglass_output_protection.errors import (
-    ConfigurationError,
-    OutputProtectionError,
-)
+from stainedglass_output_protection.errors import OutputProtectionError
 
 
 class Asker:
@@ -29,7 +28,8 @@ class Asker:
 
     Raises:
         ImportError: there is no HTTP library.
-        ConfigurationError: the environment's proxies or certificates are unusable.
+        ConfigurationError: the environment's proxies or certificates are unusable, or
+            ``base_url`` is no URL.
     """
 
     def __init__(self, base_url: str, api_key: str | None, timeout_s: float) -> None:
@@ -41,15 +41,10 @@ class Asker:
 
     async def __aenter__(self) -> Asker:
         limits = self._library.Limits(max_keepalive_connections=0)
-        try:
+        with reading_variables(self._library):
             self._client = self._library.AsyncClient(
                 timeout=None, limits=limits, follow_redirects=False
             )
-        except (ImportError, OSError, ValueError, self._library.InvalidURL):
-            raise ConfigurationError(
-                "The connection cannot be set up: check the variables for proxies "
-                "(HTTPS_PROXY, ALL_PROXY) and certificates (SSL_CERT_FILE, SSL_CERT_DIR)."
-            ) from None
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -69,12 +64,17 @@ class Asker:
         has_key: bool,
         protection: Protection | None = None,
         without: Sequence[str] = (),
+        also: Sequence[tuple[str, str]] = (),
     ) -> Answer:
-        """Post a JSON body; of the headers that are sent, drop those of ``without``."""
+        """Post a JSON body.
+
+        Of the headers that are sent, those of ``without`` are dropped, and those of
+        ``also`` are added.
+        """
         body = members
         if not isinstance(body, bytes):
             body = msgspec.json.encode(body)
-        return await self._ask("POST", path, body, has_key, protection, without)
+        return await self._ask("POST", path, body, has_key, protection, without, also)
 
     async def _ask(
         self,
@@ -84,6 +84,7 @@ class Asker:
         has_key: bool,
         protection: Protection | None,
         without: Sequence[str],
+        also: Sequence[tuple[str, str]] = (),
     ) -> Answer:
         headers = {
             "accept": "application/json",
@@ -95,7 +96,12 @@ class Asker:
         if body is not None:
             headers["content-type"] = "application/json"
         url = f"{self._base_url}{path}"
-        request = self._library.Request(method, url, headers=headers, content=body)
+        try:
+            request = self._library.Request(
+                method, url, headers=[*headers.items(), *also], content=body
+            )
+        except self._library.InvalidURL:
+            raise no_url() from None
         recorder = Recorder(self._library, self._client, without)
         transport: Any = recorder
         if protection is not None:
@@ -113,7 +119,9 @@ class Asker:
             asyncio.TimeoutError,
             OSError,
         ) as error:
-            answer.failure = failure_of(error, self._timeout_s)
+            answer.failure = failure_of(
+                error, url, self._timeout_s, has_begun=bool(answer.seen)
+            )
         return answer
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from stainedglass_output_protection.apps.doctor.failures import CLOSED
 from stainedglass_output_protection.apps.doctor.observations import (
     Answer,
     Observations,
@@ -158,11 +157,6 @@ _CODES: Final = {
 }
 
 
-_CUT: Final = Cause(
-    OWN,
-    "The connection was cut in the middle of an answer.",
-    "Look for a gateway with a limit of time or size.",
-)
 LOST_DOCUMENT: Final = Cause(
     DOCUMENT,
     "The key document comes neither by its path nor in a refusal that a client "
@@ -175,8 +169,6 @@ LOST_DOCUMENT: Final = Cause(
 def cause_of(answer: Answer, seen: Observations) -> Cause | None:
     """Return why ``answer`` is none that opened; None if it is."""
     if answer.failure is not None:
-        if answer.seen and answer.failure == CLOSED:
-            return _CUT
         what, _, remedy = answer.failure.partition(". ")
         return Cause(OWN, f"{what}.", remedy)
     if _was_not_learned(answer, seen):

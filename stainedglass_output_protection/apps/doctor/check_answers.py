@@ -190,7 +190,7 @@ def check_answer_rewriting(seen: Observations) -> Finding:
         return warning(
             ANSWER_REWRITING,
             " ".join(said),
-            "Clients read the sealed ones; only what counts or bills on the way may be "
+            "Clients read what was sealed; only what counts or bills on the way may be "
             "misled.",
         )
     return ok(ANSWER_REWRITING, "The bodies of answers arrive as they were sent.")
@@ -210,7 +210,7 @@ def check_compression(seen: Observations) -> Finding:
             COMPRESSION,
             f"Answers are compressed ({listed(sorted(codings))}) though no client asks "
             "for it.",
-            "Switch it off: sealed text does not shrink, and events may be held.",
+            "Switch it off on the way: sealed text does not shrink, and events may be held.",
         )
     if not _opened(seen):
         return not_tested(COMPRESSION, why_not(seen))

@@ -23,32 +23,40 @@ _COMFORTABLE_S: Final = 30
 def check_clock(seen: Observations) -> Finding:
     """Tell how far this machine's clock is from the server's."""
     offset = clock_offset_s(seen)
-    shown = "" if offset is None else f"{offset:+.0f} s by the header Date"
+    shown = _shown(offset)
     causes = causes_for(CLOCK, [*seen.seals, *seen.header_only], seen)
     expired = [it for it in seen.documents if it.error == "StatementExpiredError"]
     if expired:
         is_ours_wrong = offset is not None and abs(offset) > _MOST_AHEAD_S
         return fault(
             CLOCK,
-            "The server's epoch is not valid at this machine's time; the server's "
-            f"clock: {shown or 'unknown'}.",
+            f"The server's epoch is not valid at this machine's time. {shown}",
             "Set this machine's clock, or the server's."
             if is_ours_wrong
             else "Check both clocks. If they are right, an old key document is "
             "replayed: look for a cache, or tell the operator.",
         )
     if causes:
-        said = f"{causes[0].seen} The server's clock: {shown or 'unknown'}."
-        return fault(CLOCK, said, causes[0].advice)
+        return fault(CLOCK, f"{causes[0].seen} {shown}", causes[0].advice)
     if offset is None:
         return not_tested(CLOCK, "no answer has the header Date just once")
     if abs(offset) > _COMFORTABLE_S:
         return warning(
             CLOCK,
-            f"The server's clock is {shown} from this machine's.",
+            shown,
             "Set the clocks: this machine's may be at most 60 s ahead.",
         )
-    return ok(CLOCK, f"The server's clock is {shown} from this machine's.")
+    return ok(CLOCK, shown)
+
+
+def _shown(offset: float | None) -> str:
+    if offset is None:
+        return "No header Date tells what the server's clock says."
+    seconds = round(abs(offset))
+    if not seconds:
+        return "By the header Date, both clocks agree."
+    where = "ahead of" if offset > 0 else "behind"
+    return f"By the header Date, the server's clock is {seconds} s {where} this one."
 
 
 def clock_offset_s(seen: Observations) -> float | None:

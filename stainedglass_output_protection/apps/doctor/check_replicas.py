@@ -40,8 +40,8 @@ def check_replicas(seen: Observations) -> Finding:
     epochs = "epoch" if keys == 1 else "epochs"
     return ok(
         REPLICAS,
-        f"{len(opened)} sealed requests, each by a connection of its own, opened at "
-        f"once; {keys} {epochs}, 1 identity.",
+        f"{len(opened)} sealed requests, by a connection each, met a server with the "
+        f"key at the first try; {keys} {epochs}, 1 identity.",
     )
 
 

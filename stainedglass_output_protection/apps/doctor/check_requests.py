@@ -1,12 +1,10 @@
-"""Checks of requests: what is rewritten, removed, repeated or let through."""
+"""Checks of requests: what is removed, repeated or let through."""
 
 from __future__ import annotations
 
 from stainedglass_output_protection.apps.doctor.causes import (
     AUTHORIZATION,
     REPLAY,
-    REWRITING,
-    Cause,
     causes_for,
 )
 from stainedglass_output_protection.apps.doctor.check_sealed import why_not
@@ -18,7 +16,6 @@ from stainedglass_output_protection.apps.doctor.findings import (
     ok,
     warning,
 )
-from stainedglass_output_protection.apps.doctor.members import prompt_tokens_of
 from stainedglass_output_protection.apps.doctor.observations import (
     Answer,
     Observations,
@@ -60,44 +57,6 @@ def check_unprotected(seen: Observations) -> Finding:
 def _is_refusal(answer: Answer) -> bool:
     """Tell whether it is a refusal of the server's, though its words may be others."""
     return is_our_refusal(answer) or answer.status == 400
-
-
-def check_rewriting(seen: Observations) -> Finding:
-    """Tell whether requests arrive as they were sent."""
-    causes = causes_for(REWRITING, seen.seals, seen)
-    if causes:
-        at_fault = fault if seen.profile == "sealed" else warning
-        return at_fault(
-            REWRITING, _what_is_rewritten(causes[0], seen), causes[0].advice
-        )
-    sealed = _prompt_tokens([it.answer for it in seen.sealed])
-    clear = _prompt_tokens(seen.header_only)
-    if sealed and clear and sealed != clear:
-        return warning(
-            REWRITING,
-            f"The prompt of requests that are not sealed is changed on the way: "
-            f"{min(clear)} tokens arrive, of {min(sealed)} that were sent.",
-            "Use profile sealed, which nothing on the way can do this to.",
-        )
-    if not any(it.answer.is_opened for it in seen.sealed):
-        return not_tested(REWRITING, why_not(seen))
-    return ok(REWRITING, "Method, URL, model and stream arrive as they were sent.")
-
-
-def _prompt_tokens(answers: list[Answer]) -> set[int]:
-    counts = [prompt_tokens_of(it) for it in answers]
-    return {it for it in counts if it is not None}
-
-
-def _what_is_rewritten(cause: Cause, seen: Observations) -> str:
-    unary = [it.answer for it in seen.sealed if not it.is_stream]
-    streams = [it.answer for it in seen.sealed if it.is_stream]
-    mismatch = "sealed_request_mismatch"
-    if all(it.said.code == mismatch for it in [*unary, *streams]):
-        return cause.seen
-    if all(it.said.code == mismatch for it in streams):
-        return "The member stream is changed on the way."
-    return cause.seen
 
 
 def check_authorization(seen: Observations) -> Finding:

@@ -9,8 +9,11 @@ from stainedglass_output_protection.apps.doctor.causes import (
     SERVER,
     causes_for,
 )
+from stainedglass_output_protection.apps.doctor.check_replicas import check_replicas
+from stainedglass_output_protection.apps.doctor.document_age import is_kept_document
 from stainedglass_output_protection.apps.doctor.findings import (
     Finding,
+    Outcome,
     fault,
     not_tested,
     ok,
@@ -59,9 +62,9 @@ def check_server(seen: Observations) -> Finding:
         )
     return fault(
         SERVER,
-        "What answers is no server with output protection: status "
-        f"{', '.join(map(str, statuses)) or 'none'}, and no key document.",
-        "Check the URL, and that the server behind it is up.",
+        f"What answers, with status {' and '.join(map(str, statuses)) or 'none'}, is no "
+        "server with output protection.",
+        "Check that the server is up, then the URL.",
     )
 
 
@@ -87,6 +90,14 @@ def check_document(seen: Observations) -> Finding:
         causes = causes_for(DOCUMENT, seen.seals, seen)
         if causes:
             return fault(DOCUMENT, causes[0].seen, causes[0].advice)
+        is_shared = check_replicas(seen).outcome in (Outcome.OK, Outcome.NOT_TESTED)
+        if is_shared and is_kept_document(got.last, seen):
+            return warning(
+                DOCUMENT,
+                "The key document comes from a cache on the way.",
+                "Have it not keep /.well-known/output-protection, which says no-store: "
+                "what it kept is refused by clients once its time is over.",
+            )
         return ok(DOCUMENT, "It is fetched by its path, and fits its signature.")
     if seen.documents and not causes_for(DOCUMENT, seen.seals, seen):
         return ok(
@@ -112,9 +123,12 @@ def check_identity(seen: Observations) -> Finding:
     strange = [it for it in found if not seen.trusts(it)]
     if strange:
         what = "the pinned one" if seen.pins is not None else "the one known here"
+        who = "The server's identity is"
+        if len(found) > len(strange):
+            who = "More than one server answers here; the identity of one is"
         return fault(
             IDENTITY,
-            f"The server's identity is {strange[0]}, which is not {what}.",
+            f"{who} {strange[0]}, which is not {what}.",
             f"Stop, and {_ASK[0].lower()}{_ASK[1:]} Only if the operator has replaced "
             "the identity, pin the new one.",
         )
@@ -132,6 +146,6 @@ def check_identity(seen: Observations) -> Finding:
         return ok(IDENTITY, f"It is {found[0]}, as known since its first use.")
     return warning(
         IDENTITY,
-        f"It is {found[0]}, and nothing says whether that is the right one.",
-        f"{_ASK} If it is, pin it: SG_SERVER_IDENTITY={found[0]}",
+        f"Nothing says whether this is the right server: its identity is {found[0]}.",
+        f"{_ASK} If that is its identity, pin it: SG_SERVER_IDENTITY={found[0]}",
     )

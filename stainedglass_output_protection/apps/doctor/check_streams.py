@@ -27,7 +27,10 @@ from stainedglass_output_protection.protocol.events import (
 )
 
 EVENTS, EVENT_LINES, TIMING = "events", "event-lines", "timing"
-_NO_HARM = "Clients open such streams; other readers of them may not."
+_NO_HARM = (
+    "Nothing has to be done for protection: its clients open such streams, and ignore "
+    "what is not sealed. Other readers of them may stumble."
+)
 # So many events tell something of their pace, and so much time, in so many streams:
 # one alone may have been held up by a machine that stood still.
 _FEW_EVENTS: Final = 8
@@ -115,7 +118,7 @@ def check_event_lines(seen: Observations) -> Finding:
         return not_tested(EVENT_LINES, why_not(seen))
     named = [it for it in blocks_of(answer.body) if _has_name(it)]
     if not answer.is_opened or not named:
-        return not_tested(EVENT_LINES, "the server has no stream with such lines")
+        return not_tested(EVENT_LINES, "no stream with such lines opened")
     if any(map(_has_name, blocks_of(answer.last.body))):
         return ok(EVENT_LINES, "The event: lines of streams arrive.")
     return warning(EVENT_LINES, "The event: lines of streams are dropped.", _NO_HARM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from stainedglass_output_protection.apps.doctor.causes import IDENTITY
 from stainedglass_output_protection.apps.doctor.check_answers import (
     check_answer_rewriting,
     check_caching,
@@ -15,17 +16,19 @@ from stainedglass_output_protection.apps.doctor.check_answers import (
 from stainedglass_output_protection.apps.doctor.check_carriage import (
     HEADER,
     MEMBER,
+    REPLACED,
     check_header,
     check_member,
 )
 from stainedglass_output_protection.apps.doctor.check_clock import check_clock
 from stainedglass_output_protection.apps.doctor.check_replicas import check_replicas
 from stainedglass_output_protection.apps.doctor.check_requests import (
+    UNPROTECTED,
     check_authorization,
     check_replay,
-    check_rewriting,
     check_unprotected,
 )
+from stainedglass_output_protection.apps.doctor.check_rewriting import check_rewriting
 from stainedglass_output_protection.apps.doctor.check_sealed import (
     STREAM,
     UNARY,
@@ -70,9 +73,10 @@ _CHECKS: Final[tuple[Callable[[Observations], Finding], ...]] = (
 )
 # Of each set, one check has to be well.
 _PROOFS: Final = {
-    "sealed": ({UNARY}, {STREAM}),
+    "sealed": ({IDENTITY}, {UNARY}, {STREAM}),
     "output": ({HEADER, MEMBER},),
 }
+_EXPOSING: Final = {IDENTITY, UNPROTECTED}
 
 
 def findings_of(seen: Observations) -> list[Finding]:
@@ -97,7 +101,16 @@ def summary_of(findings: list[Finding], profile: str) -> str:
     faults = [it for it in findings if it.outcome is Outcome.FAULT]
     if faults:
         said = f"{faults[0].seen} {faults[0].advice}"
+        if not any(map(_exposes, faults)):
+            return f"Profile {profile} does not work here: {said}"
         return f"Protection does not hold in profile {profile}: {said}"
-    proofs = set().union(*_PROOFS[profile])
-    missing = [it.seen for it in findings if it.name in proofs]
-    return f"It was not shown that protection holds in profile {profile}. {missing[0]}"
+    good = {it.name for it in findings if it.outcome is Outcome.OK}
+    unproved = set().union(*(names for names in _PROOFS[profile] if not names & good))
+    missing = next(it for it in findings if it.name in unproved)
+    said = f"{missing.seen} {missing.advice}".rstrip()
+    return f"It was not shown that protection holds in profile {profile}. {said}"
+
+
+def _exposes(found: Finding) -> bool:
+    """Tell whether by this fault somebody else may read; by others requests just fail."""
+    return found.name in _EXPOSING or found.seen.endswith(REPLACED)

@@ -14,6 +14,9 @@ from stainedglass_output_protection.apps.doctor.inputs import (
     known_at,
 )
 from stainedglass_output_protection.apps.doctor.observations import Observations
+from stainedglass_output_protection.apps.unknown_variables import (
+    warn_of_unknown_variables,
+)
 from stainedglass_output_protection.client.settings import (
     PROFILE_VARIABLE,
     ClientSettings,
@@ -76,9 +79,9 @@ def doctor(
 ) -> None:
     """Tell what lies between here and the server at URL, and whether protection holds.
 
-    It sends about two dozen short requests, half of which a model answers with a few
-    words; their words are constants. Ends with status 0 if protection holds, 1 if it
-    does not or that was not shown, 2 if the server could not be asked.
+    It sends nearly thirty short requests, about a dozen of which a model answers with
+    a few words; their words are constants. Ends with status 0 if protection holds, 1
+    if it does not or that was not shown, 2 if the server could not be asked.
     """
     try:
         import rich  # noqa: F401
@@ -89,9 +92,10 @@ def doctor(
         http_library()
     except ImportError:
         raise ConfigurationError(
-            "This command needs the extra [cli]: "
-            "pip install 'stainedglass-output-protection[cli]'"
+            "This command needs the extra [cli]: pip install '.[cli]' in the checkout "
+            "of this package"
         ) from None
+    warn_of_unknown_variables()
     settings = ClientSettings.load(pins or None, profile=profile)
     base_url = base_url_of(url)
     key = api_key_of(api_key_file, api_key)

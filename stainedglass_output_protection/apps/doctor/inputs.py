@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stainedglass_output_protection.apps.secret_files import read_secret_file
 from stainedglass_output_protection.client.known_servers_file import (
     KnownServersFile,
     normalise_base_url,
@@ -21,34 +22,32 @@ def base_url_of(url: str) -> str:
     Raises:
         ConfigurationError: it is none, or holds a password or a query.
     """
-    wrong = ConfigurationError("The URL must be like https://host:8000/v1.")
     try:
         parts = urlsplit(url)
         if parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0:
-            raise wrong
+            raise no_url()
         return normalise_base_url(url)
     except (ValueError, UsageError):
-        raise wrong from None
+        raise no_url() from None
+
+
+def no_url() -> ConfigurationError:
+    """Return what is raised for a URL that is none. It is not in it."""
+    return ConfigurationError("The URL must be like https://host:8000/v1.")
 
 
 def api_key_of(file: Path | None, given: str | None) -> str | None:
     """Return the API key in ``file``, else the one that was given, if any.
 
     Raises:
-        ConfigurationError: the file cannot be read, or the key is none. No message
-            holds it.
+        ConfigurationError: the file cannot be read, others may read it, or the key is
+            none. No message holds it, also where it was given in place of a file.
     """
     key = given or ""
     if file is not None:
-        try:
-            with file.open("rb") as opened:
-                key = opened.read(_MOST_KEY).decode("ascii")
-        except OSError as error:
-            raise ConfigurationError(
-                f"The file {file} cannot be read ({error.strerror})."
-            ) from None
-        except UnicodeDecodeError:
-            key = "\0"
+        # What is no ASCII becomes a sign that no key has.
+        data = read_secret_file(file, "--api-key-file", limit=_MOST_KEY)
+        key = data.decode("ascii", "replace")
         if not key.strip():
             raise ConfigurationError(f"The file {file} is empty: it holds no API key.")
     key = key.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 
@@ -83,18 +84,24 @@ class Judged:
 
 def judged(seen: Seen, text: str) -> Judged:
     """Judge a document by everything but who has signed it."""
+    return Judged(seen, *_judged(text, seen.at_ms))
+
+
+# Many checks ask for the same few documents.
+@functools.lru_cache(maxsize=64)
+def _judged(text: str, at_ms: int) -> tuple[Statement | None, int, str | None]:
     try:
         document = KeyDocument.from_text(text)
     except ResponseError as error:
-        return Judged(seen, error=type(error).__name__)
+        return None, 0, type(error).__name__
     statement, failed = document.statement, None
     try:
-        StatementPolicy().accept(statement, now_ms=seen.at_ms)
+        StatementPolicy().accept(statement, now_ms=at_ms)
     except StatementExpiredError as error:
         failed = type(error).__name__
     except ResponseError as error:
-        return Judged(seen, error=type(error).__name__)
-    return Judged(seen, statement, document.retires_at, failed)
+        return None, 0, type(error).__name__
+    return statement, document.retires_at, failed
 
 
 def document_in(seen: Seen) -> Judged | None:
@@ -135,6 +142,9 @@ class Observations:
     models: Answer | None = None
     models_without_key: Answer | None = None
     empty: Answer | None = None
+    repeated: Answer | None = None
+    escaped: Answer | None = None
+    echoed: Answer | None = None
     keyless: dict[str, Answer] = field(default_factory=dict)
     header_only: list[Answer] = field(default_factory=list)
     member_only: Answer | None = None
@@ -148,8 +158,9 @@ class Observations:
     def answers(self) -> list[Answer]:
         """Every probe, in the order of asking."""
         singles = (self.document, self.models, self.models_without_key, self.empty)
+        forms = (self.repeated, self.escaped, self.echoed)
         last = (self.member_only, self.refused, self.named_events)
-        found = [*singles, *self.keyless.values(), *self.header_only, *last]
+        found = [*singles, *forms, *self.keyless.values(), *self.header_only, *last]
         found += [probe.answer for probe in self.sealed]
         return [answer for answer in found if answer is not None]
 

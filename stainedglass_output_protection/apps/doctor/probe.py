@@ -10,13 +10,18 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
-
 from stainedglass_output_protection.apps.doctor.asking import Asker
+from stainedglass_output_protection.apps.doctor.model_list import first_model
 from stainedglass_output_protection.apps.doctor.observations import (
     Answer,
     Observations,
     SealedProbe,
+)
+from stainedglass_output_protection.apps.doctor.request_forms import (
+    empty_message,
+    with_an_escape,
+    with_its_key,
+    without_messages,
 )
 from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.client.settings import ClientSettings
@@ -24,17 +29,6 @@ from stainedglass_output_protection.protocol.constants import (
     DOCUMENT_PATH,
     PROFILE_OUTPUT,
     PROFILE_SEALED,
-    SUITE_MLKEM768_X25519,
-)
-from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
-from stainedglass_output_protection.protocol.keys import ClientKeyPair
-from stainedglass_output_protection.protocol.request_carriers import (
-    carrier_of,
-    outer_json,
-)
-from stainedglass_output_protection.protocol.sealed_request import (
-    NO_KEY_ID,
-    SealedMessage,
 )
 from stainedglass_output_protection.protocol.suites import SUITE_NAMES
 
@@ -60,7 +54,6 @@ _SEALED: Final = (
 )
 FEWEST: Final = len(_SEALED)
 _LONG = 96
-_MOST_MODEL_ID = 1000
 
 
 @dataclass(frozen=True)
@@ -99,12 +92,13 @@ class _Run:
             if seen.document.failure is not None or self._is_refused():
                 return
             await self._ask_for_models()
-            seen.empty = await self._post(CHAT, self._empty_message())
+            seen.empty = await self._post(CHAT, empty_message(seen.model))
             if self._is_refused():
                 return
             await self._ask_without_key()
             if not seen.identity or not seen.model:
                 return
+            await self._ask_in_other_forms(seen.model)
             await self._ask_in_output()
             await self._ask_sealed()
 
@@ -129,22 +123,23 @@ class _Run:
             seen.models_without_key = await asker.get(MODELS, has_key=False)
         seen.model = self._target.model or first_model(seen.models.body)
 
-    def _empty_message(self) -> bytes:
-        message = SealedMessage(
-            SUITE_MLKEM768_X25519, NO_KEY_ID, ClientKeyPair.generate().public_key, b""
-        )
-        shown = {"model": self._seen.model} if self._seen.model else {}
-        return outer_json(carrier_of(CHAT), message.to_text(), shown)
-
     async def _ask_without_key(self) -> None:
         for path, members in _KEYLESS.items():
             asked = {"model": self._seen.model or "none", **members}
             self._seen.keyless[path] = await self._post(path, asked)
 
-    async def _ask_in_output(self) -> None:
-        settings = replace(
-            self._settings, profile=PROFILE_OUTPUT, seals_authorization=False
+    async def _ask_in_other_forms(self, model: str) -> None:
+        seen, settings = self._seen, self._output_settings
+        body, key = with_its_key(model)
+        twice = [(settings.client_key_header, key)] * 2
+        seen.repeated = await self._post(CHAT, body, also=twice)
+        seen.escaped = await self._post(CHAT, with_an_escape(model))
+        seen.echoed = await self._post(
+            CHAT, without_messages(model), protection=Protection(settings)
         )
+
+    async def _ask_in_output(self) -> None:
+        settings = self._output_settings
         # A member of a name that the body has already is not added.
         header_only = Protection(replace(settings, client_key_member="messages"))
         asked = {"model": self._seen.model, "messages": _WORDS, "max_tokens": 4}
@@ -198,24 +193,13 @@ class _Run:
             verify_evidence=None,
         )
 
+    @property
+    def _output_settings(self) -> ClientSettings:
+        return replace(
+            self._settings, profile=PROFILE_OUTPUT, seals_authorization=False
+        )
+
     def _protection(self, suite: str) -> Protection:
         return Protection(
             replace(self._settings, profile=PROFILE_SEALED, suite=SUITE_NAMES[suite])
         )
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-def first_model(body: bytes) -> str | None:
-    """Return the first model that a list of models names."""
-    try:
-        models = msgspec.json.decode(body, type=_Models).data
-    except JSON_ERRORS:
-        return None
-    return models[0].id if models and len(models[0].id) <= _MOST_MODEL_ID else None

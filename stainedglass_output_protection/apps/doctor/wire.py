@@ -93,7 +93,7 @@ def http_library() -> tuple[Any, Any]:
         return library, importlib.import_module(where)
     raise ImportError(
         "This command needs httpx2 or httpx: "
-        "pip install 'stainedglass-output-protection[cli]'"
+        "pip install '.[cli]' in the checkout of this package"
     )
 
 

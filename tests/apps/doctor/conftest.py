@@ -17,6 +17,7 @@ import pytest
 from stainedglass_output_protection.apps import cli
 from stainedglass_output_protection.apps.doctor import check_streams
 from stainedglass_output_protection.server.key_ring import KeyRing
+from tests.apps.doctor.certificates import self_signed
 from tests.apps.doctor.engine import Engine
 from tests.gateways import upstream as upstream_module
 from tests.gateways.simulator import Gateway
@@ -77,14 +78,26 @@ def known_servers(home: Path, line: str) -> None:
     (folder / "known_servers").write_text(f"{line}\n")
 
 
+@pytest.fixture(scope="session")
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one certificate: to read the usual ones takes longer than most tests."""
+    file = tmp_path_factory.mktemp("tls") / "authority.pem"
+    certificate, _ = self_signed()
+    file.write_bytes(certificate)
+    return file
+
+
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _plain_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, one_authority: Path
+) -> None:
     for name in list(os.environ):
         if name.startswith("SG_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(one_authority))
 
 
 @pytest.fixture

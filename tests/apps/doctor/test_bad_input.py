@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.apps.doctor.conftest import Examine, known_servers, url_of
+from tests.apps.doctor.test_server import API_KEY
 from tests.gateways.upstream import Upstream
 
 
@@ -18,6 +19,7 @@ from tests.gateways.upstream import Upstream
         "ftp://gateway/v1",
         "http://",
         "http://[::1",
+        "http://256.1.1.1/v1",
         "http://host:port/v1",
         "http://host:0/v1",
         "http://user:password@host/v1",
@@ -73,12 +75,39 @@ def test_a_key_file_that_is_none(
     file = tmp_path / "key"
     if content is not None:
         file.write_bytes(content)
+        file.chmod(0o600)
 
     report = examine(url_of(server), "--api-key-file", str(file))
 
     if content == b"":
         assert "empty" in report.err
     assert report.is_one_sentence(2)
+
+
+def test_a_key_file_that_others_may_read_is_refused(
+    server: Upstream, examine: Examine, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-secret")
+    file.chmod(0o644)
+
+    report = examine(url_of(server), "--api-key-file", str(file))
+
+    assert report.is_one_sentence(2)
+    assert "chmod 600" in report.err
+
+
+@pytest.mark.parametrize(
+    "given", [API_KEY, f"{API_KEY}/{API_KEY}", API_KEY * 100, f"/dev/null/{API_KEY}"]
+)
+def test_an_api_key_in_the_place_of_its_file_is_not_shown(
+    server: Upstream, examine: Examine, given: str
+) -> None:
+    report = examine(url_of(server), "--api-key-file", given)
+
+    assert report.is_one_sentence(2)
+    assert "--api-key-file" in report.err
+    assert API_KEY not in report.err
 
 
 def test_an_api_key_in_the_environment_that_is_none(
@@ -99,6 +128,9 @@ def test_an_api_key_in_the_environment_that_is_none(
         ("ALL_PROXY", "socks9://127.0.0.1:1"),
         ("ALL_PROXY", "socks5://127.0.0.1:1"),
         ("HTTP_PROXY", "http://[::1"),
+        ("HTTP_PROXY", "http://127.0.0.1:99999"),
+        ("http_proxy", "127.0.0.1:99999"),
+        ("HTTP_PROXY", "http://user:secret@a..b:3128"),
     ],
 )
 def test_variables_by_which_no_connection_can_be_set_up(
@@ -106,7 +138,11 @@ def test_variables_by_which_no_connection_can_be_set_up(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    assert examine("http://127.0.0.1:1/v1").is_one_sentence(2)
+    report = examine("http://127.0.0.1:1/v1")
+
+    assert report.is_one_sentence(2)
+    assert name.upper() in report.err
+    assert "secret" not in report.err
 
 
 @pytest.mark.parametrize(
@@ -121,6 +157,24 @@ def test_variables_of_the_client_that_are_wrong(
 
     assert report.is_one_sentence(2)
     assert name in report.err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_variable_that_nothing_reads_is_named(
+    server: Upstream,
+    examine: Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    form: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("SG_SEAL_AUTHORIZATON", "secret")
+
+    report = examine(url_of(server), "--identity", server.fingerprint, *form)
+
+    (line,) = report.err.splitlines()
+    assert line.startswith("sg-vllm: SG_SEAL_AUTHORIZATON is not a setting")
+    assert line.endswith("the nearest is SG_SEAL_AUTHORIZATION.")
+    assert "secret" not in report.err + report.out
+    assert report.status == 0
 
 
 @pytest.mark.parametrize("option", ["--probes=3", "--timeout=0", "--profile=x", "-x"])

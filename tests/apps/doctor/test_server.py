@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ def test_a_clean_path_has_no_finding(
     assert (report.json["profile"], report.json["protected"]) == (profile, True)
     # What is asked of a model is little, and says nothing of the user's.
     calls = [call.body.decode() for call in server.app.calls[asked:]]
-    assert len(calls) <= 15
-    assert {json.loads(it).get("max_tokens", 0) for it in calls if it} <= {1, 2, 4, 96}
-    assert all("Count from one to fifty." in it for it in calls if it)
+    assert len(calls) <= 16
+    bodies = [json.loads(it) for it in calls if it]
+    assert {it.get("max_tokens", 0) for it in bodies} <= {1, 2, 4, 96}
+    said = [{"role": "user", "content": "Count from one to fifty."}]
+    assert all(it.get("messages", said) == said for it in bodies)
+    # One is refused for having none, before any model sees it.
+    assert sum("messages" not in it for it in bodies) == 1
 
 
 def test_the_table_has_every_check_and_the_verdict(
@@ -66,18 +71,58 @@ def test_the_table_has_every_check_and_the_verdict(
     table = examine(url_of(server), *pinned)
 
     assert (table.status, table.err) == (0, "")
-    assert all(f" {name} " in table.out for name in names)
+    assert all(f" {name} " in table.out for name in names - {"authorization"})
+    assert "Not tested: authorization. No API key was given." in table.out
     assert table.out.endswith("Protection holds in profile sealed.\n")
 
 
-def test_a_server_that_is_not_pinned_is_shown_with_the_line_that_pins_it(
+@pytest.mark.parametrize("columns", ["0", "1", "20", "69"])
+def test_a_narrow_terminal_cuts_nothing(
+    gateway: Gateway,
+    server: Upstream,
+    examine: Examine,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+) -> None:
+    gateway.use("renames_model", "compresses")
+    pinned = (gateway.base_url, "--identity", server.fingerprint)
+    checks = examine(*pinned, "--json", "--model", "tiny").json["checks"]
+    monkeypatch.setenv("COLUMNS", columns)
+
+    shown = "".join(examine(*pinned, "--model", "tiny").out.split())
+
+    assert {"warning", "fault"} <= {it["outcome"] for it in checks}
+    for it in checks:
+        assert it["name"] in shown
+        if it["outcome"] in ("warning", "fault"):
+            assert "".join(f"{it['seen']} {it['advice']}".split()) in shown
+
+
+def test_of_a_server_that_is_not_pinned_nobody_knows_whether_it_is_the_right_one(
     server: Upstream, examine: Examine
 ) -> None:
     report = examine(url_of(server), "--json")
     table = examine(url_of(server))
 
-    assert (report.status, set(report.findings)) == (0, {"identity"})
+    assert (report.status, set(report.findings)) == (1, {"identity"})
+    assert (report.faults, report.json["protected"]) == ({}, False)
+    assert report.is_one_sentence(1)
+    assert report.json["summary"] in report.err
+    for said in (report.err, table.err):
+        assert "It was not shown that protection holds in profile sealed." in said
+        assert "Nothing says whether this is the right server" in said
+        assert f"SG_SERVER_IDENTITY={server.fingerprint}\n" in said
+    assert table.status == 1
     assert f"SG_SERVER_IDENTITY={server.fingerprint}\n" in table.out
+    assert "Protection holds" not in table.out
+
+
+def test_profile_output_is_judged_without_a_pin_too(
+    server: Upstream, examine: Examine
+) -> None:
+    report = examine(url_of(server), "--json", "--profile", "output")
+
+    assert (report.status, set(report.findings)) == (0, {"identity"})
 
 
 def test_the_variable_pins_too(
@@ -109,9 +154,11 @@ def test_the_known_servers_decide_where_nothing_is_pinned(
 ) -> None:
     base_url = url_of(server).removesuffix("/v1")
     known_servers(tmp_path, f"{base_url} {server.fingerprint} 1")
-    assert (
-        "since its first use" in examine(url_of(server), "--json").of("ok")["identity"]
-    )
+
+    report = examine(url_of(server), "--json")
+
+    assert "since its first use" in report.of("ok")["identity"]
+    assert report.status == 0
 
 
 def test_a_server_that_has_changed_since_its_first_use_is_a_fault(
@@ -187,7 +234,8 @@ def test_keys_that_rotate_quickly_are_no_fault(examine: Examine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "word"), [(45, "+4"), (-45, "-4"), (3000, "+"), (-3000, "-")]
+    ("ahead_s", "word"),
+    [(45, "ahead of"), (-45, "behind"), (3000, "ahead of"), (-3000, "behind")],
 )
 def test_a_clock_that_is_off_is_named(
     examine: Examine, ahead_s: float, word: str
@@ -198,6 +246,8 @@ def test_a_clock_that_is_off_is_named(
 
     assert (report.status, set(report.findings)) == (0, {"clock"})
     assert word in report.findings["clock"]
+    (seconds,) = re.findall(r" (\d+) s ", report.findings["clock"])
+    assert abs(int(seconds) - abs(ahead_s)) < 30
 
 
 @pytest.mark.parametrize(
@@ -270,6 +320,7 @@ def test_a_server_that_wants_an_api_key_gets_it(
 ) -> None:
     file = tmp_path / "key"
     file.write_text(f"{API_KEY}\n")
+    file.chmod(0o600)
     with serving() as server:
         engine_of(server).api_key = API_KEY
         pinned = (url_of(server), "--json", "--identity", server.fingerprint)

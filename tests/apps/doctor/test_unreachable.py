@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import socket
 import socketserver
 import ssl
@@ -14,10 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.apps.doctor.certificates import self_signed
 from tests.apps.doctor.conftest import Examine, url_of
 from tests.apps.doctor.engine import Engine
 from tests.gateways.serving import on_a_port
@@ -33,6 +29,25 @@ def test_a_port_where_nobody_listens(examine: Examine) -> None:
 
     assert report.is_one_sentence(2)
     assert "Nobody listens" in report.err
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_where_nobody_listens_is_named_by_its_variable(
+    server: Upstream, examine: Examine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pinned = ("--identity", server.fingerprint, "--probes", "4")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        proxy = f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv(name, proxy)
+        report = examine(url_of(server), *pinned)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        around = examine(url_of(server), *pinned)
+
+    assert report.is_one_sentence(2)
+    assert f"The proxy that {name.upper()} names" in report.err
+    assert "secret" not in report.err
+    assert around.status == 0
 
 
 def test_a_name_that_is_unknown(
@@ -156,43 +171,24 @@ def test_the_whole_run_has_a_limit(
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"],
+    ("sent", "word"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx", "was cut"),
+    ],
 )
-def test_what_is_no_http_server(examine: Examine, sent: bytes) -> None:
+def test_what_is_no_http_server(examine: Examine, sent: bytes, word: str) -> None:
     with raw_server(sent) as port:
         report = examine(f"http://127.0.0.1:{port}/v1")
 
     assert report.is_one_sentence(2)
-    assert "not HTTP" in report.err
+    assert word in report.err
 
 
 def tls_context(folder: Path) -> ssl.SSLContext:
     """Return a server's context with a certificate that nobody has signed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
     file = folder / "tls.pem"
-    file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
+    file.write_bytes(b"".join(self_signed()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     return context
