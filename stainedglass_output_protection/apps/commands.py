@@ -57,7 +57,7 @@ class _OurCommands(click.Group):
         if command is not None or name.startswith("-"):
             return command
         if name not in _COMMANDS:
-            from stainedglass_output_protection.vllm.subcommands import refusal_of
+            from stainedglass_output_protection.apps.vllm_commands import refusal_of
 
             raise ConfigurationError(refusal_of(name))
         where, function, _ = _COMMANDS[name]

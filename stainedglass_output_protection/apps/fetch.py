@@ -12,6 +12,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from stainedglass_output_protection.apps.connection_variables import (
+    proxy_variable_of,
+    usable_proxies,
+)
+from stainedglass_output_protection.apps.unreachable import why_unreachable
 from stainedglass_output_protection.errors import (
     ConfigurationError,
     KeyDocumentError,
@@ -21,6 +26,7 @@ from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
 
 TIMEOUT_S: Final = 10.0
 MAX_SIZE: Final = 256 * 1024
+_WRONG_URL: Final = "The URL must be like https://host:8000/v1, without a name, password or query in it."
 _PIECE = 64 * 1024
 
 
@@ -37,15 +43,17 @@ def fetch_document(url: str) -> tuple[str, int | None]:
     """Return the text of the key document under ``url``, and the answer's date.
 
     ``url`` may end in ``/v1``, as the base URL of a client does. The date is in Unix
-    milliseconds, and None if there was none.
+    milliseconds, and None if there was none. The proxies of the environment are heeded.
 
     Raises:
-        ConfigurationError: it is not the URL of a server.
+        ConfigurationError: it is not the URL of a server, or a proxy variable is wrong.
         KeyDocumentError: no document came back.
     """
-    opener = urllib.request.build_opener(_NoRedirect)
+    target = _document_url(url)
+    proxies = urllib.request.ProxyHandler(_proxies(target))
+    opener = urllib.request.build_opener(_NoRedirect, proxies)
     try:
-        with opener.open(_document_url(url), timeout=TIMEOUT_S) as answer:
+        with opener.open(target, timeout=TIMEOUT_S) as answer:
             date = answer.headers.get("date")
             body = _read(answer)
     except urllib.error.HTTPError as error:
@@ -55,11 +63,10 @@ def fetch_document(url: str) -> tuple[str, int | None]:
             "router in front of it may not pass this path, which clients do without: "
             "ask the server itself. Else check the URL, and that output protection is on."
         ) from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise KeyDocumentError(
-            f"The server could not be asked ({type(reason).__name__}). Check the URL."
-        ) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, UnicodeError | http.client.InvalidURL):
+            raise ConfigurationError(_WRONG_URL) from None
+        raise KeyDocumentError(why_unreachable(error, target)) from None
     try:
         text = msgspec.json.decode(body, type=_Document).document
     except JSON_ERRORS:
@@ -74,13 +81,28 @@ def _document_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and not (parts.query or parts.fragment)
-        usable = usable and parts.port != 0
+        usable = usable and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         usable = False
     if not usable or parts.scheme not in ("http", "https"):
-        raise ConfigurationError("The URL must be like https://host:8000/v1.")
+        raise ConfigurationError(_WRONG_URL)
     base = url.rstrip("/?#").removesuffix("/v1").rstrip("/")
     return base + DOCUMENT_PATH
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the one proxy that leads to ``url``, by its scheme; none if none does."""
+    variable = proxy_variable_of(url)
+    if variable is None:
+        return {}
+    proxy = usable_proxies()[variable.removesuffix("_PROXY").lower()]
+    if not proxy.lower().startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"The proxy that {variable} names is not one of http://, and this command "
+            "can use no other: unset the variable, or put the server's host into "
+            "NO_PROXY."
+        )
+    return {urlsplit(url).scheme: proxy}
 
 
 def _read(answer: IO[bytes]) -> bytes:

@@ -1,6 +1,7 @@
 """``sg-vllm keys``: make, look at, check and move on the files with keys.
 
-No output holds a secret. Neither vLLM nor a running server is needed.
+No output holds a secret. Neither vLLM nor a running server is needed; to check a
+server's keys, not even the libraries of the server.
 """
 
 from __future__ import annotations
@@ -10,11 +11,6 @@ from pathlib import Path
 
 import click
 
-from stainedglass_output_protection.apps.key_files import (
-    describe,
-    read_key_file,
-    write_key_file,
-)
 from stainedglass_output_protection.errors import (
     ConfigurationError,
     OutputProtectionError,
@@ -49,6 +45,10 @@ def generate(
     if identity is not None:
         if period is not None or overlap is not None:
             raise click.UsageError("--period and --overlap are for --fleet.")
+        from stainedglass_output_protection.apps.key_files import (
+            describe,
+            write_key_file,
+        )
         from stainedglass_output_protection.protocol.identity import IdentityKey
 
         key = IdentityKey.generate()
@@ -66,6 +66,8 @@ def generate(
 @click.argument("file", type=_FILE)
 def show(file: Path) -> None:
     """Print what a key file holds, without its secret."""
+    from stainedglass_output_protection.apps.key_files import describe, read_key_file
+
     click.echo(describe(read_key_file(file)))
 
 
@@ -86,7 +88,7 @@ def verify(target: str, pins: tuple[str, ...]) -> None:
     from stainedglass_output_protection.apps.verify import verify_file, verify_server
 
     try:
-        if target.startswith(("http://", "https://")):
+        if target.lower().startswith(("http://", "https://")):
             lines = verify_server(target, pins)
         elif pins:
             raise click.UsageError("--identity is for the URL of a server.")
@@ -108,6 +110,7 @@ def advance(file: Path, *, yes: bool) -> None:
     What was sealed under earlier epochs can then no longer be opened with this file. It
     goes by this machine's clock and cannot be undone.
     """
+    from stainedglass_output_protection.apps.key_files import describe
     from stainedglass_output_protection.server.clock import unix_ms
     from stainedglass_output_protection.server.fleet_epochs import show_time
     from stainedglass_output_protection.vllm.fleet import advance_fleet_file
@@ -154,6 +157,7 @@ def _require_usual(file: Path, now_ms: int, *, is_forced: bool) -> None:
 
 
 def _generate_fleet(file: Path, period_s: float, *, overlap: int) -> None:
+    from stainedglass_output_protection.apps.key_files import describe, write_key_file
     from stainedglass_output_protection.server.clock import unix_ms
     from stainedglass_output_protection.server.epochs import EpochTimes
     from stainedglass_output_protection.server.fleet_secret import (

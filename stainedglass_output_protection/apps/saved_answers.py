@@ -7,6 +7,7 @@ written, unless it is asked for.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final, NoReturn
 
 import click
@@ -19,8 +20,17 @@ from stainedglass_output_protection.apps.chat.words import (
     words_in_events,
     words_in_json,
 )
+from stainedglass_output_protection.apps.secret_files import read_secret_file
 from stainedglass_output_protection.client.saved_answer import SavedAnswer
-from stainedglass_output_protection.errors import ConfigurationError, ResponseError
+from stainedglass_output_protection.errors import (
+    ConfigurationError,
+    DecryptionError,
+    MalformedFrameError,
+    ResponseError,
+    SequenceError,
+    TrailingDataError,
+    TruncatedError,
+)
 from stainedglass_output_protection.protocol.recovery import (
     RECOVERY_PREFIX,
     RecoveryToken,
@@ -30,6 +40,16 @@ TOKEN_VARIABLE: Final = "SG_RECOVERY_TOKEN"  # noqa: S105
 MAX_FILE: Final = 1024 * 1024 * 1024
 _MAX_TOKEN_FILE = 1024
 _STANDARD_INPUT = "-"
+_EDITED: Final = "The copy was edited, or lacks events: look for another one."
+# The advice of a live answer is to ask again; a stored one can only be looked for.
+_ADVICE: Final[dict[type[ResponseError], str]] = {
+    TruncatedError: "Look for a whole copy; --partial prints what there is.",
+    TrailingDataError: "The file holds more than one answer, or an event twice: cut it "
+    "apart.",
+    SequenceError: _EDITED,
+    DecryptionError: _EDITED,
+    MalformedFrameError: "The copy was cut or edited: look for another one.",
+}
 
 
 @click.command("open")
@@ -60,7 +80,9 @@ def open_saved(
     if token_file is not None:
         token = _token_from(token_file, file)
     if token is None:
-        raise click.UsageError(f"Give --token, --token-file or {TOKEN_VARIABLE}.")
+        raise ConfigurationError(
+            f"Give the answer's token: --token, --token-file or {TOKEN_VARIABLE}."
+        )
     answer = SavedAnswer(RecoveryToken.parse(token.strip()))
     opened = bytearray()
     failure: ResponseError | None = None
@@ -76,17 +98,27 @@ def open_saved(
         rest = (
             " What was printed is not the whole answer." if partial and opened else ""
         )
-        _fail(f"{type(failure).__name__}: {failure}{rest}")
+        _fail(f"{type(failure).__name__}: {_words_about(failure)}{rest}")
+
+
+def _words_about(failure: ResponseError) -> str:
+    words = str(failure).removesuffix(failure.advice).rstrip()
+    return " ".join(filter(None, [words, _ADVICE.get(type(failure), "")]))
 
 
 def _token_from(token_file: str, file: str) -> str:
     if click.get_current_context().get_parameter_source("token") is (
         click.core.ParameterSource.COMMANDLINE
     ):
-        raise click.UsageError("Give one of --token and --token-file.")
+        raise ConfigurationError("Give one of --token and --token-file.")
     if token_file == file == _STANDARD_INPUT:
-        raise click.UsageError("Only one of FILE and --token-file can be stdin.")
-    return _read(token_file, _MAX_TOKEN_FILE).decode("utf-8", "replace")
+        raise ConfigurationError("Only one of FILE and --token-file can be stdin.")
+    if token_file == _STANDARD_INPUT:
+        data = _read(token_file, _MAX_TOKEN_FILE)
+    else:
+        path = Path(token_file)
+        data = read_secret_file(path, "--token-file", limit=_MAX_TOKEN_FILE)
+    return data.decode("utf-8", "replace")
 
 
 def _read(name: str, limit: int) -> bytes:
@@ -127,7 +159,7 @@ def _words_of(answer: SavedAnswer, body: bytes) -> bytes:
 
 def _write(data: bytes) -> None:
     out = sys.stdout
-    if out is None:
+    if out is None or sys.__stdout__ is None:
         _fail("Standard output is closed.")
     if out.isatty():
         try:

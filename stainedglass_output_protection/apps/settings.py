@@ -16,6 +16,7 @@ import click
 from stainedglass_output_protection.apps.chat.plain_text import (
     print_what_can_be_printed,
 )
+from stainedglass_output_protection.apps.unknown_variables import unknown_variables
 from stainedglass_output_protection.errors import ConfigurationError
 
 _PREFIX: Final = "SG_"
@@ -54,7 +55,7 @@ def settings(context: click.Context, *, as_json: bool) -> None:
     """
     print_what_can_be_printed()
     parts = [_server(), _client(), _of_commands(context)]
-    unknown = _unknown(parts)
+    unknown = unknown_variables()
     if as_json:
         click.echo(json.dumps(_as_object(parts, unknown), indent=2))
     else:
@@ -75,7 +76,7 @@ def _server() -> Part:
     except ModuleNotFoundError as error:
         note = (
             f"not shown and not checked: {error.name} is not installed. Install the "
-            "extra [server]: pip install 'stainedglass-output-protection[server]'"
+            "extra [server]: pip install '.[server]' in the checkout of this package"
         )
         return Part("server", None, note=note)
     try:
@@ -134,21 +135,6 @@ def _of_option(option: click.Parameter, name: str, context: click.Context) -> Se
         return Setting(name, "not set", "default")
     shows = isinstance(option.type, _SHOWN_TYPES)
     return Setting(name, str(value) if shows else "set", "environment")
-
-
-def _unknown(parts: list[Part]) -> list[str]:
-    """Return a sentence for each variable that nothing reads: a likely typo."""
-    try:
-        from stainedglass_output_protection.vllm.environment import (
-            unknown_variable_warnings,
-            variable_of,
-        )
-        from stainedglass_output_protection.vllm.settings import Settings
-    except ModuleNotFoundError:
-        return []  # Without the server's names nobody can tell.
-    known = [item.name for part in parts for item in part.settings or ()]
-    known += map(variable_of, Settings.model_fields)
-    return list(unknown_variable_warnings(known))
 
 
 def _print(part: Part) -> None:

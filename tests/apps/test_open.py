@@ -99,6 +99,7 @@ def test_the_token_comes_from_a_file_or_the_environment(
 ) -> None:
     kept = tmp_path / "token"
     kept.write_text(TOKEN + "\n")
+    kept.chmod(0o600)
     assert run(stored, "--token-file", kept).out == STREAM
     assert run(stored, "--token-file", "-", stdin=TOKEN.encode()).out == STREAM
     monkeypatch.setenv(VARIABLE, TOKEN)
@@ -253,6 +254,65 @@ def test_a_token_in_the_place_of_a_file_is_not_shown(stored: Path, run: Run) -> 
     assert TOKEN[20:40] not in done.err
 
 
+def test_what_stands_in_the_place_of_a_file_s_name_is_not_shown(
+    stored: Path, run: Run
+) -> None:
+    for secret in ("mysupersecrettoken1234", "x" * 5000):
+        done = run(stored, "--token-file", secret)
+        assert (done.status, done.out) == (2, b"")
+        assert "--token-file: a file's name is needed" in done.err
+        assert secret not in done.err
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602, 0o666])
+def test_a_token_that_others_may_read_or_change_is_refused(
+    stored: Path, run: Run, tmp_path: Path, mode: int
+) -> None:
+    kept = tmp_path / "token"
+    kept.write_text(TOKEN)
+    kept.chmod(mode)
+    done = run(stored, "--token-file", kept)
+    assert (done.status, done.out) == (2, b"")
+    assert f"others may read or change it. Run: chmod 600 {kept}" in done.err
+
+
+def test_a_token_that_the_shell_pipes_is_taken(stored: Path) -> None:
+    command = f'"$0" -c "{PROGRAM}" open "$1" --token-file <(printf %s "$2")'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, str(stored), TOKEN],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, STREAM, b"")
+
+
+# JSON that is whole around a frame that is not.
+CUT_INSIDE = b'{"choices":[{"delta":{"content":"sgop1.AQIx"}}]}'
+ONE_EVENT_LESS = STORED.replace(STORED.split(b"\n\n")[1] + b"\n\n", b"", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (CUT, "Look for a whole copy"),
+        (ONE_EVENT_LESS, "look for another one"),
+        (CUT_INSIDE, "was cut or edited: look for another one"),
+        (STORED + CUT, "cut it apart"),
+        (STREAM, "before it was opened"),
+    ],
+)
+def test_the_advice_is_for_a_stored_answer_not_for_a_live_one(
+    content: bytes, advice: str, tmp_path: Path, run: Run
+) -> None:
+    path = tmp_path / "kept"
+    path.write_bytes(content)
+    err = run(path, "--token", TOKEN).err
+    assert advice in err
+    for words in ("base URL", "sk again", "operator", "doctor", "gateway that"):
+        assert words not in err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
 @pytest.mark.parametrize("redirect", ["> /dev/full", ">&-"])
 def test_an_output_that_takes_nothing(stored: Path, redirect: str) -> None:
@@ -280,11 +340,15 @@ def test_files_and_options_that_cannot_be_used(
         assert done.err.count("\n") == 1
     large = tmp_path / "large"
     large.write_bytes(b"x" * 5000)
-    assert run(stored, "--token-file", large).status == 2
+    large.chmod(0o600)
+    assert "is larger than" in run(stored, "--token-file", large).err
     without = run(stored)
-    assert (without.status, VARIABLE in without.err) == (2, True)
-    assert run(stored, "--token", TOKEN, "--token-file", large).status == 2
-    assert run("-", "--token-file", "-").status == 2
+    assert VARIABLE in without.err
+    two = run(stored, "--token", TOKEN, "--token-file", large)
+    both_stdin = run("-", "--token-file", "-")
+    for done in (without, two, both_stdin):
+        assert (done.status, done.err.count("\n")) == (2, 1)
+        assert done.err.startswith("sg-vllm: ")
 
 
 def test_the_help_says_that_others_see_a_token_in_the_list_of_processes(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import socketserver
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,7 @@ from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
+from tests.apps.tls import self_signed, serve_tls
 from tests.rings import HOUR, IDENTITY
 
 OTHER = IdentityKey.generate()
@@ -60,10 +64,15 @@ class Server:
         self.body = json.dumps({"document": text, "for": "people"}).encode()
 
 
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()
@@ -99,6 +108,11 @@ def test_a_good_server_is_described(server: Server, verify: Run, suffix: str) ->
     assert "suites: x25519, mlkem768-x25519\n" in out
     assert "evidence: none\n" in out
     assert any(f"the server's clock: -{s} s" in out for s in (89, 90, 91, 92))
+
+
+def test_a_scheme_in_capitals_is_no_file_s_name(server: Server, verify: Run) -> None:
+    server.answers(document())
+    assert verify(server.url.replace("http:", "HTTP:"))[0] == 0
 
 
 def test_the_document_is_under_the_base_url_s_prefix(
@@ -193,7 +207,7 @@ def test_a_server_that_drips_does_not_hold_us_up(
         ended.set()
         dripping.shutdown()
         thread.join()
-    assert (code, "TimeoutError" in err) == (1, True)
+    assert (code, "did not answer in time" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +218,13 @@ def test_a_server_that_drips_does_not_hold_us_up(
         "http://127.0.0.1:1/",
         "http://h/?a",
         "http://[/",
+        "http://a..b/",
+        "http://.invalid/",
+        f"http://{'h' * 300}/",
+        "http://127.0.0.1:1/\u00e9",
+        "http://x\udcff/",
+        "http://127.0.0.1:1/a b",
+        "HTTP://127.0.0.1:1/",
     ],
 )
 def test_a_url_that_leads_nowhere_is_one_sentence(verify: Run, url: str) -> None:
@@ -211,3 +232,77 @@ def test_a_url_that_leads_nowhere_is_one_sentence(verify: Run, url: str) -> None
     assert (code, out) == (1, "")
     assert err.startswith("sg-vllm: ")
     assert len(err.splitlines()) == 1
+
+
+def test_a_password_in_a_url_goes_nowhere(
+    verify: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def getaddrinfo(host: object, *args: object, **kwargs: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    code, out, err = verify("http://alice:hunter2@llm.example.invalid:8000/v1")
+    assert (code, out, asked) == (1, "", [])
+    assert "without a name, password" in err
+    assert "hunter2" not in err
+
+
+def unused_url(scheme: str = "http") -> str:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"{scheme}://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def test_what_is_not_there_is_said_in_a_sentence(server: Server, verify: Run) -> None:
+    assert "Nobody listens at that host and port." in verify(unused_url())[2]
+    assert "host's name is not known" in verify("http://no-such-host.invalid/")[2]
+    tls = server.url.replace("http:", "https:")
+    assert "does not speak TLS" in verify(tls)[2]
+
+
+def test_a_certificate_that_nobody_vouches_for(verify: Run, tmp_path: Path) -> None:
+    with serve_tls(self_signed(tmp_path)) as url:
+        code, _, err = verify(url)
+    assert code == 1
+    assert "The server's certificate is not trusted (self-signed certificate)" in err
+    assert "SSL_CERT_FILE" in err
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_gone_through_and_named(
+    server: Server, verify: Run, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, unused_url())
+    code, _, err = verify(server.url)
+    assert (code, server.paths) == (1, [])
+    assert f"The proxy that {variable.upper()} names is not there" in err
+    server.answers(document())
+    monkeypatch.setenv(variable, server.url)
+    assert verify("http://elsewhere.invalid/v1")[0] == 0
+    assert server.paths == ["http://elsewhere.invalid/.well-known/output-protection"]
+    monkeypatch.setenv(variable, unused_url())
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert verify(server.url)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://127.0.0.1:1",
+        "http://127.0.0.1:99999",
+        "http://a..b:1",
+        "http://[",
+        "http://u:hunter2@h:x",
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_one_sentence(
+    verify: Run, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    code, out, err = verify("http://127.0.0.1:1/")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "ALL_PROXY" in err
+    assert "hunter2" not in err

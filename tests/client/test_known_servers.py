@@ -368,8 +368,9 @@ def test_without_a_writable_file_it_goes_on_with_memory(unwritable: Path) -> Non
 
 def test_without_a_path_it_goes_on_with_memory() -> None:
     known = client(None)
-    with pytest.warns(UserWarning, match="no home folder"):
+    with pytest.warns(UserWarning, match="no home folder") as caught:
         known.check(URL, statement())
+    assert "(None)" not in str(caught[0].message)
     with pytest.raises(IdentityChangedError):
         known.check(URL, statement(OTHER))
 

@@ -164,6 +164,18 @@ def test_a_library_that_is_not_installed_is_named(
         protected_client(library="httpx", **PINNED)
 
 
+def test_without_an_http_library_it_says_to_install_the_checkout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("httpx", "httpx2", "openai", "anthropic"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match="needs httpx2 or httpx") as caught:
+        protected_client(**PINNED)
+    assert str(caught.value).endswith(
+        "pip install '.[client]' in the checkout of this package"
+    )
+
+
 def test_too_old_an_sdk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     old = ModuleType("openai")
     old.__version__ = "1.2.0"  # type: ignore[attr-defined]

@@ -102,6 +102,22 @@ def test_what_is_missing_is_named_with_its_extra(blocked: str, extra: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("blocked", "install"),
+    [
+        ("vllm", "package: pip install '.[vllm]'"),
+        ("starlette", "pip install '.[server]' in the checkout of this package"),
+    ],
+)
+def test_what_it_says_to_install_is_the_checkout(blocked: str, install: str) -> None:
+    serve = "from stainedglass_output_protection.vllm.entrypoint import main; main()"
+    done = run(serve, "serve", "a-model", blocked={blocked})
+    assert done.returncode == 1
+    assert install in done.stderr
+    # Whoever takes that name on a package index would be installed.
+    assert "stainedglass-output-protection[" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("SG_KEY_REFRESH_TIME_S", "0"),

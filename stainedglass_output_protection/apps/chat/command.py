@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +10,20 @@ from urllib.parse import urlsplit
 
 import click
 
+from stainedglass_output_protection.apps.chat.failures import WRONG_URL
 from stainedglass_output_protection.apps.chat.plain_text import (
     print_what_can_be_printed,
 )
 from stainedglass_output_protection.apps.chat.session import Session
+from stainedglass_output_protection.apps.connection_variables import reading_variables
+from stainedglass_output_protection.apps.plain_warnings import show_warnings_plainly
+from stainedglass_output_protection.apps.secret_files import read_secret_file
+from stainedglass_output_protection.apps.unknown_variables import (
+    warn_of_unknown_variables,
+)
 from stainedglass_output_protection.client.factory import plain_protected_client
 from stainedglass_output_protection.client.protection import Protection
+from stainedglass_output_protection.client.sdks import library_of, plain_client_class
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.constants import PROFILE_SEALED
@@ -64,6 +73,8 @@ def chat(
     ends. Ends with status 1 if there was no whole answer to what was piped in.
     """
     print_what_can_be_printed()
+    show_warnings_plainly()
+    warn_of_unknown_variables()
     base_url = _base_url(url)
     settings = ClientSettings.load(
         pins or None,
@@ -81,18 +92,20 @@ def chat(
             "first, with --trust-on-first-use."
         )
     headers = {} if api_key_file is None else _authorization(api_key_file)
-    session = Session(
-        lambda observe: plain_protected_client(
-            Protection(settings),
-            observe=observe,
-            headers=headers,
-            timeout=_timeouts(),
-        ),
-        base_url,
-        model=_text(model),
-        system=_text(system),
-        show_wire=show_wire,
-    )
+    protection = Protection(settings)
+    with reading_variables(_library()):
+        session = Session(
+            lambda observe: plain_protected_client(
+                protection,
+                observe=observe,
+                headers=headers,
+                timeout=_timeouts(),
+            ),
+            base_url,
+            model=_text(model),
+            system=_text(system),
+            show_wire=show_wire,
+        )
     with session:
         if sys.stdin.isatty():
             session.talk()
@@ -101,6 +114,14 @@ def chat(
             if not asked:
                 raise ConfigurationError("Nothing was asked: standard input is empty.")
             sys.exit(session.answer_once(asked))
+
+
+def _library() -> Any:
+    """Return the HTTP library that the client will be of."""
+    try:
+        return importlib.import_module(library_of(plain_client_class(is_async=False)))
+    except ImportError as error:
+        raise ConfigurationError(f"{error}.") from None
 
 
 def _text(words: str | None) -> str | None:
@@ -116,22 +137,16 @@ def _base_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and not (parts.query or parts.fragment)
-        usable = usable and parts.port != 0
+        usable = usable and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         usable = False
     if not usable or parts.scheme not in ("http", "https") or _text(url) != url:
-        raise ConfigurationError("The URL must be like https://host:8000/v1.")
+        raise ConfigurationError(WRONG_URL)
     return url.rstrip("/?#").removesuffix("/v1").rstrip("/") + "/v1"
 
 
 def _authorization(path: Path) -> dict[str, str]:
-    try:
-        with path.open("rb") as file:
-            key = file.read(_MAX_KEY_FILE).strip()
-    except OSError as error:
-        raise ConfigurationError(
-            f"The file {path} cannot be read ({error.strerror})."
-        ) from None
+    key = read_secret_file(path, "--api-key-file", limit=_MAX_KEY_FILE).strip()
     # Never show it.
     if not key or not all(0x21 <= byte <= 0x7E for byte in key):
         raise ConfigurationError(f"The file {path} does not hold an API key.")

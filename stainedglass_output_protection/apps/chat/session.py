@@ -43,6 +43,7 @@ class Session:
     ) -> None:
         self._wire = Wire()
         self._library: Any = None
+        self._base_url = base_url
         self._client = make_client(self._observed)
         self._conversation = Conversation(
             self._client, base_url, model=model, system=system
@@ -107,7 +108,7 @@ class Session:
 
     def _answer(self, question: str) -> None:
         self._screen.begin(question)
-        with told_as_answer_errors(self._library):
+        with told_as_answer_errors(self._library, self._base_url):
             for words in self._conversation.ask(question):
                 self._screen.show(words)
         self._screen.end()

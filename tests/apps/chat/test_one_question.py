@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import io
 import json
 import os
 import re
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
 
 from stainedglass_output_protection.apps import cli
 from tests.apps.chat.answers import answering, asked_messages, delta_event
+from tests.apps.tls import self_signed, serve_tls
 from tests.client.fake_server import (
     ANSWER,
     EVENTS,
@@ -127,6 +115,7 @@ def test_the_url_may_be_written_as_people_do(run: Run, end: str) -> None:
 def test_model_system_and_key_are_sent(run: Run, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sk-of-somebody\n")
+    key.chmod(0o600)
     with serve(SealedServer()) as server:
         more = ("--model", "big", "--system", "Be brief.", "--api-key-file", key)
         assert run(*pin(server), *more).status == 0
@@ -240,7 +229,10 @@ def check_refused(done: Done, status: int, *words: str, out: str = "") -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "host", "ftp://host/v1", "http://", "http://h:99999/v1", "http://h/v1?a"],
+    [
+        *("", "host", "ftp://host/v1", "http://", "http://h:99999/v1", "http://h/v1?a"),
+        *("http://a..b/", "http://.invalid/", "http://a:b@h/v1", "http://@h/v1"),
+    ],
 )
 def test_a_wrong_url(run: Run, url: str) -> None:
     check_refused(run(url, "--identity", OTHER), 2, "must be like https://")
@@ -266,17 +258,30 @@ def test_nothing_asked(run: Run) -> None:
 def test_a_key_file_without_a_key(run: Run, tmp_path: Path, content: bytes) -> None:
     key = tmp_path / "key"
     key.write_bytes(content)
+    key.chmod(0o600)
     done = run("http://h/v1", "--identity", OTHER, "--api-key-file", key)
     check_refused(done, 2, "does not hold an API key")
-    missing = run("http://h/v1", "--identity", OTHER, "--api-key-file", tmp_path / "no")
-    check_refused(missing, 2, "cannot be read")
+
+
+def test_a_key_file_that_others_may_read(run: Run, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-of-somebody")
+    key.chmod(0o644)
+    done = run("http://h/v1", "--identity", OTHER, "--api-key-file", key)
+    check_refused(done, 2, f"Run: chmod 600 {key}")
+
+
+def test_a_key_in_the_place_of_its_file_is_not_shown(run: Run) -> None:
+    done = run("http://h/v1", "--identity", OTHER, "--api-key-file", "sk-of-somebody")
+    check_refused(done, 2, "--api-key-file: a file's name is needed")
+    assert "sk-of-somebody" not in done.err
 
 
 def test_nobody_there(run: Run) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-        check_refused(run(url, "--identity", OTHER), 1, "could not be asked")
+        check_refused(run(url, "--identity", OTHER), 1, "Nobody listens at that host")
 
 
 def test_a_proxy_of_the_environment_is_gone_through(
@@ -286,8 +291,59 @@ def test_a_proxy_of_the_environment_is_gone_through(
         unused.bind(("127.0.0.1", 0))
         proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
         monkeypatch.setenv("http_proxy", proxy)
-        check_refused(run(*pin(server), "--show-wire"), 1, "could not be asked")
+        done = run(*pin(server), "--show-wire")
+    check_refused(done, 1, "The proxy that HTTP_PROXY names is not there")
     assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSL_CERT_FILE", "/no/such/file"),
+        ("SSL_CERT_FILE", __file__),
+        ("http_proxy", "socks5://127.0.0.1:1"),
+        ("http_proxy", "http://127.0.0.1:99999"),
+        ("http_proxy", "gopher://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://["),
+    ],
+)
+def test_variables_of_the_connection_that_cannot_be_used(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    done = run("https://127.0.0.1:1/v1", "--identity", OTHER)
+    check_refused(done, 2, name.upper())
+
+
+def test_a_misspelt_variable_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SG_CLIENT_PROFIL", "output")
+    with serve(SealedServer()) as server:
+        done = run(*pin(server))
+    assert (done.status, done.out) == (0, ANSWER + "\n")
+    assert done.err == (
+        "sg-vllm: SG_CLIENT_PROFIL is not a setting and has no effect; the nearest is "
+        "SG_CLIENT_PROFILE.\n"
+    )
+
+
+def test_a_first_use_that_cannot_be_remembered_is_one_line(tmp_path: Path) -> None:
+    known = tmp_path / "file" / "known"
+    known.parent.write_bytes(b"")
+    with serve(SealedServer()) as server:
+        program = "from stainedglass_output_protection.apps.cli import main; main()"
+        words = [server.base_url, "--trust-on-first-use"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, "chat", *words],
+            input=QUESTION,
+            env={**os.environ, "SG_KNOWN_SERVERS_FILE": str(known)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout) == (0, ANSWER + "\n")
+    assert done.stderr.startswith("sg-vllm: The file of known servers")
+    assert done.stderr.count("\n") == 1
 
 
 def test_no_tls_there(run: Run) -> None:
@@ -297,48 +353,9 @@ def test_no_tls_there(run: Run) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for(run: Run, tmp_path: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(self_signed(tmp_path))
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-
-        def refuse_all() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return  # The test is over.
-                with connection, contextlib.suppress(OSError):
-                    context.wrap_socket(connection, server_side=True).close()
-
-        thread = threading.Thread(target=refuse_all)
-        thread.start()
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
-        try:
-            check_refused(run(url, "--identity", OTHER), 1, "TLS certificate")
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def self_signed(folder: Path) -> Path:
-    """Make a certificate of nobody, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path = folder / "server.pem"
-    path.write_bytes(pem + certificate.public_bytes(Encoding.PEM))
-    return path
+    with serve_tls(self_signed(tmp_path)) as url:
+        done = run(f"{url}/v1", "--identity", OTHER)
+    check_refused(done, 1, "certificate is not trusted (self-signed certificate)")
 
 
 def test_another_server_than_the_pinned_one(run: Run) -> None:
