@@ -8,6 +8,7 @@ to a program is that of ``Failures``. Nothing here knows of either.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import traceback
 from collections.abc import Callable, Coroutine
@@ -31,12 +32,17 @@ _MADE_ANEW: Final = frozenset(
 )
 # How long a request that was told to stop may take for its last words.
 _LAST_WORDS_S: Final = 2.0
+_URLS: Final = 64
 
 
 class Limits(NamedTuple):
-    """``silence_s`` is the longest time without a byte from the server."""
+    """``silence_s`` is the longest time without a byte from the server.
+
+    ``at_once`` requests run at one time, each of up to ``request_bytes`` in memory.
+    """
 
     request_bytes: int = 64 * 1024 * 1024
+    at_once: int = 1000
     connect_s: float = 30.0
     silence_s: float = 600.0
 
@@ -64,6 +70,10 @@ class Done(NamedTuple):
 
 class StoppedError(OutputProtectionError):
     """The process was told to end while it was answering."""
+
+
+class BusyError(OutputProtectionError):
+    """As many requests are running as may."""
 
 
 class BrokenOffError(Exception):
@@ -99,6 +109,8 @@ class Forwarding:
         self._limits = limits or Limits()
         self._done = done
         self._running: set[Any] = set()
+        # Programs ask for the same few again and again.
+        self._url_of = functools.lru_cache(maxsize=_URLS)(self._url)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -116,9 +128,15 @@ class Forwarding:
         task = asyncio.current_task()
         self._running.add(task)
         try:
+            # Before its body is read, which is what takes memory.
+            if len(self._running) > self._limits.at_once:
+                raise BusyError(
+                    f"{self._limits.at_once} requests are running, which is the limit "
+                    "here."
+                )
             body = await whole_request(scope, receive, self._limits.request_bytes)
             request = self._request(scope, body)
-            await _unless_gone(self._exchange(request, answer), receive)
+            await _unless_gone(self._exchange(request, answer), receive, answer)
         except GoneError:
             return
         except asyncio.CancelledError:
@@ -144,13 +162,8 @@ class Forwarding:
         # The path as it came: without its query, in uvicorn at least.
         path, query = scope["raw_path"].partition(b"?")[0], scope["query_string"]
         target = self._prefix + path + (b"?" + query if query else b"")
-        try:
-            url = self._base.copy_with(raw_path=target)
-            # Libraries remove dot segments, which could lead out of the base URL.
-            is_same = bytes(url.raw_path) == target
-        except self._library.InvalidURL:
-            is_same = False
-        if not (is_same and path.startswith(b"/")) or is_ambiguous(path):
+        url = self._url_of(target)
+        if url is None or not path.startswith(b"/") or is_ambiguous(path):
             raise RequestError(
                 "The path of the request is not in its plain form, so it is refused.",
                 code="path_refused",
@@ -177,6 +190,15 @@ class Forwarding:
             content=body if has_body else None,
             extensions={"timeout": times},
         )
+
+    def _url(self, target: bytes) -> Any:
+        """Return the URL with this target, or None if the library would change it."""
+        try:
+            url = self._base.copy_with(raw_path=target)
+        except self._library.InvalidURL:
+            return None
+        # Libraries remove dot segments, which could lead out of the base URL.
+        return url if bytes(url.raw_path) == target else None
 
     async def _exchange(self, request: Any, answer: Answer) -> None:
         response = await self._transport.handle_async_request(request)
@@ -210,16 +232,30 @@ class Forwarding:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _unless_gone(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Do ``work``, and stop it at once if the program leaves."""
-    working = asyncio.ensure_future(work)
+async def _unless_gone(
+    work: Coroutine[Any, Any, None], receive: Receive, answer: Answer
+) -> None:
+    """Do ``work``, and stop it at once if the program leaves before its answer's end."""
+    task = asyncio.current_task()
+    has_left = False
+
+    def stop(leaving: asyncio.Future[Any]) -> None:
+        nonlocal has_left
+        # A server says the same when the answer is complete.
+        if task is not None and not answer.is_ended:
+            has_left = True
+            task.cancel()
+
+    # Here, and not in a task of its own: each way from task to task delays events.
     leaving = asyncio.ensure_future(receive())
+    leaving.add_done_callback(stop)
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise GoneError
-        working.result()
+        await work
+    except BaseException:
+        if has_left:
+            raise GoneError from None
+        raise
     finally:
-        working.cancel()
+        leaving.remove_done_callback(stop)
         leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await asyncio.gather(leaving, return_exceptions=True)

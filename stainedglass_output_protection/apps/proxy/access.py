@@ -38,13 +38,15 @@ class Rules:
     """``hosts`` are names by which the proxy may be called (empty: any).
 
     ``token`` is what programs have to send as their API key; ``upstream_key`` goes to
-    the server in its place. ``origins`` are pages that may ask. ``repr`` shows no key.
+    the server in its place. ``origins`` are pages that may ask. ``seals_key``: a key
+    goes on in ``authorization`` alone, which is what is sealed. ``repr`` shows no key.
     """
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     token: str | None = field(default=None, repr=False)
     upstream_key: str | None = field(default=None, repr=False)
+    seals_key: bool = False
 
 
 class Access:
@@ -86,8 +88,8 @@ class Access:
 
     def _refuse_strangers(self, scope: Any) -> None:
         headers = scope["headers"]
-        if scope["http_version"] == "1.0":
-            # Its end of an answer cannot be told from a cut.
+        if scope["http_version"] != "1.1":
+            # Of 1.0 the end of an answer cannot be told from a cut.
             raise _refusal("HTTP/1.1 is needed.", "http_version_refused", 505)
         names = [name for name, _ in headers]
         if any(names.count(name) > 1 for name in _SINGLE):
@@ -140,6 +142,8 @@ class Access:
         if rules.upstream_key is not None:
             key = f"Bearer {rules.upstream_key}".encode("ascii")
             kept.append((b"authorization", key))
+        elif rules.seals_key:
+            kept = _with_one_key(kept)
         return kept
 
 
@@ -167,6 +171,16 @@ def _refuse_prefix(scope: Any) -> None:
             "path_refused",
             404,
         )
+
+
+def _with_one_key(headers: Headers) -> Headers:
+    """Return the headers without ``x-api-key``, whose key is where vLLM reads it."""
+    key = _without_scheme(one(headers, b"x-api-key"))
+    kept = [item for item in headers if item[0] != b"x-api-key"]
+    if key and not one(kept, b"authorization"):
+        kept = [item for item in kept if item[0] != b"authorization"]
+        kept.append((b"authorization", b"Bearer " + key))
+    return kept
 
 
 def _without_scheme(value: bytes) -> bytes:

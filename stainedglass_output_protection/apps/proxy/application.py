@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from stainedglass_output_protection.apps.connection_variables import proxy_variable_of
 from stainedglass_output_protection.apps.forwarding import Done, Forwarding, Limits
 from stainedglass_output_protection.apps.proxy.access import Access, Rules
 from stainedglass_output_protection.apps.proxy.failures import ApiFailures
@@ -16,7 +17,9 @@ def make_proxy(
     upstream: Upstream, rules: Rules, *, limits: Limits, logs_requests: bool = False
 ) -> Access:
     """Return the ASGI application. No request or answer is stored or logged."""
-    failures = ApiFailures(upstream.library)
+    failures = ApiFailures(
+        upstream.library, proxy_variable=proxy_variable_of(upstream.base_url)
+    )
 
     def done(it: Done) -> None:
         if it.error is not None:

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import logging
-import sys
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 
+from stainedglass_output_protection.apps.proxy.banner import banner
+from stainedglass_output_protection.apps.proxy.client_settings import (
+    client_settings_from,
+)
 from stainedglass_output_protection.apps.proxy.key_texts import (
     from_environment_only,
     read_token,
     read_upstream_key,
 )
-from stainedglass_output_protection.client.known_servers_file import KnownServersFile
+from stainedglass_output_protection.apps.unknown_variables import (
+    warn_of_unknown_variables,
+)
 from stainedglass_output_protection.client.protection import Protection
-from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.errors import ConfigurationError
 
 _FILE = click.Path(path_type=Path)
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter("a finite number of seconds is needed.")
+    return value
 
 
 @click.command()
@@ -107,6 +118,7 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
     default=600.0,
     show_default=True,
     type=click.FloatRange(0.001),
+    callback=_finite,
     help="Seconds without a byte from the server.",
 )
 @click.option(
@@ -116,6 +128,13 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
     show_default=True,
     type=click.IntRange(1, 1024),
     help="The largest request, in MiB.",
+)
+@click.option(
+    "--max-running",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1, 30000),
+    help="How many requests may run at one time, as far as open files allow (ulimit -n).",
 )
 @click.option(
     "--grace",
@@ -138,10 +157,17 @@ def proxy(url: str, **options: Any) -> None:
     from stainedglass_output_protection.apps.proxy.access import Rules
     from stainedglass_output_protection.apps.proxy.application import make_proxy
     from stainedglass_output_protection.apps.proxy.browsers import parse_origins
-    from stainedglass_output_protection.apps.proxy.running import Address, run, url_of
+    from stainedglass_output_protection.apps.proxy.running import (
+        Address,
+        room_for_requests,
+        run,
+        url_for_programs,
+        url_of,
+    )
     from stainedglass_output_protection.apps.proxy.upstream import connect
 
-    settings = _settings(options)
+    warn_of_unknown_variables()
+    settings = client_settings_from(options)
     upstream = connect(url, Protection(settings), ca_file=options["ca_file"])
     token = read_token(options["token_file"], options["token"])
     key = read_upstream_key(options["api_key_file"], options["api_key"])
@@ -157,61 +183,26 @@ def proxy(url: str, **options: Any) -> None:
     listener = address.listen()
     limits = Limits(
         request_bytes=options["max_request"] * 1024 * 1024,
+        at_once=min(options["max_running"], room_for_requests()),
         silence_s=options["timeout_s"],
     )
     app = make_proxy(
         upstream,
-        Rules(hosts, origins, token, key),
+        Rules(hosts, origins, token, key, settings.seals_authorization),
         limits=limits,
         logs_requests=options["log_requests"],
     )
     _log_to_stderr()
-    _say(url_of(listener), upstream.base_url, settings, has_token=token is not None)
-    run(app, listener, grace_s=options["grace_s"])
-
-
-def _settings(options: dict[str, Any]) -> ClientSettings:
-    """Return what the client layer is told; the environment's is the default."""
-    settings = ClientSettings.load(
-        options["identities"] or None,
-        profile=options["profile"],
-        asks_opaque=options["opaque"],
-        suite=options["suite"],
-        trust_on_first_use=options["trust_on_first_use"],
-        owner_file=options["owner_file"],
-        expose=options["expose"],
-        seal_authorization=options["seal_authorization"],
+    click.echo(
+        banner(
+            url_of(listener),
+            url_for_programs(listener),
+            upstream.base_url,
+            settings,
+            has_token=token is not None,
+        )
     )
-    if settings.trusts_first_use and settings.known_servers is not None:
-        # Now, and not with the first request.
-        try:
-            KnownServersFile.read(settings.known_servers)
-        except OSError as error:
-            raise ConfigurationError(
-                f"The file of known servers, {settings.known_servers}, cannot be read "
-                f"({error.strerror}). Mend that, or pin the server with --identity."
-            ) from None
-    return settings
-
-
-def _say(url: str, base_url: str, settings: ClientSettings, *, has_token: bool) -> None:
-    who = "any that answers (answers only are sealed, and nobody is verified)"
-    if settings.trusts_first_use:
-        who = "who answers first, remembered from then on"
-    if settings.pins is not None:
-        who = ", ".join(sorted(settings.pins))
-    lines = [
-        f"The proxy listens on {url}",
-        f"  server:   {base_url}",
-        f"  identity: {who}",
-        "Give programs one of these:",
-        f"  OPENAI_BASE_URL={url}/v1",
-        f"  ANTHROPIC_BASE_URL={url}",
-    ]
-    if has_token:
-        lines.append("and the proxy's token as their API key.")
-    click.echo("\n".join(lines))
-    sys.stdout.flush()
+    run(app, listener, grace_s=options["grace_s"])
 
 
 def _log_to_stderr() -> None:

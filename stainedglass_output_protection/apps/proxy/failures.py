@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from stainedglass_output_protection.apps.forwarding import StoppedError
+from stainedglass_output_protection.apps.forwarding import BusyError, StoppedError
 from stainedglass_output_protection.apps.http_messages import Headers
 from stainedglass_output_protection.errors import (
     OutputProtectionError,
@@ -43,10 +43,14 @@ class Failure(NamedTuple):
 
 
 class ApiFailures:
-    """The failures of a proxy whose transport is of ``library`` (httpx2 or httpx)."""
+    """The failures of a proxy whose transport is of ``library`` (httpx2 or httpx).
 
-    def __init__(self, library: Any) -> None:
+    ``proxy_variable`` names the proxy that leads to the server, if one does.
+    """
+
+    def __init__(self, library: Any, *, proxy_variable: str | None = None) -> None:
         self._library = library
+        self._proxy_variable = proxy_variable
 
     def describe(self, error: BaseException) -> Failure:
         """Return what a program is told of an error."""
@@ -54,6 +58,14 @@ class ApiFailures:
             return Failure(error.status, error.code, str(error))
         if isinstance(error, StoppedError):
             return Failure(503, "proxy_stopped", str(error), may_retry=True)
+        if isinstance(error, BusyError):
+            return Failure(
+                503,
+                "proxy_busy",
+                f"{error} Ask again later, or start the proxy with a larger "
+                "--max-running; where open files are the limit (ulimit -n), allow more.",
+                may_retry=True,
+            )
         if isinstance(error, UsageError):
             return Failure(400, "request_refused", str(error))
         if isinstance(error, OutputProtectionError):
@@ -74,7 +86,7 @@ class ApiFailures:
                 "for a gateway that compresses or rewrites bodies.",
             )
         if isinstance(error, self._library.TransportError):
-            return _of_transport(error)
+            return _of_transport(error, self._proxy_variable)
         return Failure(
             502,
             "proxy_failed",
@@ -147,7 +159,7 @@ def _code_of(error: Exception) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def _of_transport(error: BaseException) -> Failure:
+def _of_transport(error: BaseException, proxy_variable: str | None) -> Failure:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
@@ -160,11 +172,16 @@ def _of_transport(error: BaseException) -> Failure:
             )
     words = [it.strerror for it in causes if isinstance(it, OSError) and it.strerror]
     reason = words[-1] if words else type(error).__name__
+    advice = "Check that the server runs, and the URL that the proxy was started with."
+    if proxy_variable is not None:
+        advice = (
+            f"The way there leads through the proxy that {proxy_variable} names: check "
+            "that one, or unset the variable, or put the server's host into NO_PROXY."
+        )
     return Failure(
         502,
         "server_unreachable",
-        f"The connection to the server failed: {reason}. Check that the server runs, "
-        "and the URL that the proxy was started with.",
+        f"The connection to the server failed: {reason}. {advice}",
         may_retry=True,
     )
 

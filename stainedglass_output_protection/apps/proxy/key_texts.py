@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from stainedglass_output_protection.apps.secret_files import read_secret_file
 from stainedglass_output_protection.errors import ConfigurationError
 
 _MIN_TOKEN: Final = 16
@@ -30,7 +31,7 @@ def read_token(path: Path | None, variable: str | None) -> str | None:
     """Return the token that programs have to send, or None.
 
     Raises:
-        ConfigurationError: it cannot be read, or is too short.
+        ConfigurationError: it cannot be read, others may read it, or it is too short.
     """
     token = _read(path, variable, "--token-file", "SG_PROXY_TOKEN")
     if token is not None and len(token) < _MIN_TOKEN:
@@ -45,7 +46,7 @@ def read_upstream_key(path: Path | None, variable: str | None) -> str | None:
     """Return the API key that goes to the server, or None.
 
     Raises:
-        ConfigurationError: it cannot be read.
+        ConfigurationError: it cannot be read, or others may read it.
     """
     return _read(path, variable, "--api-key-file", "SG_UPSTREAM_API_KEY")
 
@@ -59,13 +60,7 @@ def _read(
     text = variable or ""
     if path is not None:
         where = f"{option} {path}"
-        try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_SIZE).decode("latin-1")
-        except OSError as error:
-            raise ConfigurationError(
-                f"{where} cannot be read ({error.strerror})."
-            ) from None
+        text = read_secret_file(path, option, limit=_MAX_SIZE).decode("latin-1")
     text = text.strip()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigurationError(

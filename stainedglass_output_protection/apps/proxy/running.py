@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
@@ -13,14 +14,16 @@ from typing import Any, Final
 
 import uvicorn
 
+from stainedglass_output_protection.apps.proxy.reading import MAX_HEAD, fastest_reader
 from stainedglass_output_protection.errors import ConfigurationError
 
 # Programs keep idle connections for less, so that it is they who close them.
 _KEEP_ALIVE_S: Final = 120
-_MAX_HEADERS: Final = 64 * 1024
 _BACKLOG: Final = 2048
 # Two for each stream, of which there may be many.
 _OPEN_FILES: Final = 65536
+# Of the process itself, and of programs whose requests are refused.
+_OTHER_FILES: Final = 64
 
 
 class Address:
@@ -86,13 +89,22 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def config_of(app: Any, *, grace_s: int) -> uvicorn.Config:
-    """Return how uvicorn serves the proxy."""
+def url_for_programs(listener: socket.socket) -> str:
+    """Return the base URL that programs are given, to fill in where it is not known."""
+    name, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(name.partition("%")[0]).is_unspecified:
+        return f"http://<this machine's name>:{port}"
+    return url_of(listener)
+
+
+def config_of(
+    app: Any, *, grace_s: int, http: type[asyncio.Protocol] | None = None
+) -> uvicorn.Config:
+    """Return how uvicorn serves the proxy; ``http`` is what reads requests."""
     return uvicorn.Config(
         app,
-        # What every installation has, and it bounds the size of headers.
-        http="h11",
-        h11_max_incomplete_event_size=_MAX_HEADERS,
+        http=http or fastest_reader(),
+        h11_max_incomplete_event_size=MAX_HEAD,
         ws="none",
         lifespan="on",
         backlog=_BACKLOG,
@@ -110,7 +122,6 @@ def config_of(app: Any, *, grace_s: int) -> uvicorn.Config:
 
 def run(app: Any, listener: socket.socket, *, grace_s: int) -> None:
     """Serve until SIGINT or SIGTERM, then give running answers ``grace_s`` seconds."""
-    _allow_open_files()
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises it again when it has ended, which then is the end wanted.
         signal.signal(number, lambda number, frame: None)
@@ -120,11 +131,20 @@ def run(app: Any, listener: socket.socket, *, grace_s: int) -> None:
     uvicorn.Server(config_of(app, grace_s=grace_s)).run(sockets=[listener])
 
 
-def _allow_open_files() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
+def room_for_requests() -> int:
+    """Return how many requests the system's limit of open files has room for.
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else hard
-        if soft != resource.RLIM_INFINITY and soft < wanted:
+    The limit of this process is raised as far as it goes.
+    """
+    try:
+        import resource
+    except ImportError:
+        return _OPEN_FILES // 2
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    files = _OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+    return max(1, (files - _OTHER_FILES) // 2)

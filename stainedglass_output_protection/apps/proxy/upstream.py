@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import ssl
-import urllib.request
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from stainedglass_output_protection.apps.connection_variables import (
+    proxy_variable_of,
+    reading_variables,
+    usable_proxies,
+)
 from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.errors import ConfigurationError
 
@@ -53,7 +57,8 @@ def connect(url: str, protection: Protection, *, ca_file: Path | None) -> Upstre
     The proxy variables of the environment are heeded, as the SDKs do it.
 
     Raises:
-        ConfigurationError: the URL, the CA file or a proxy variable is wrong.
+        ConfigurationError: the URL, the CA file, or a variable for proxies or
+            certificates is wrong.
     """
     base_url = parse_base_url(url)
     library, binding = _library()
@@ -70,15 +75,10 @@ def connect(url: str, protection: Protection, *, ca_file: Path | None) -> Upstre
     limits = library.Limits(
         max_connections=None, max_keepalive_connections=100, keepalive_expiry=_IDLE_S
     )
-    try:
+    with reading_variables(library):
         inner = library.AsyncHTTPTransport(
             verify=context, limits=limits, proxy=_proxy_for(base_url), trust_env=True
         )
-    except (ValueError, ImportError, library.InvalidURL):
-        raise ConfigurationError(
-            "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used: "
-            "correct the variable, or unset it."
-        ) from None
     transport = binding.AsyncProtectedTransport(inner, protection=protection)
     return Upstream(library, transport, base_url)
 
@@ -92,14 +92,13 @@ def _library() -> tuple[Any, Any]:
         package = Protection.__module__.rpartition(".")[0]
         return library, importlib.import_module(f"{package}.{name}_binding")
     raise ConfigurationError(
-        "The proxy needs httpx2 or httpx: pip install 'stainedglass-output-protection[cli]'"
+        "The proxy needs httpx2 or httpx: pip install '.[cli]' in the checkout of "
+        "this package"
     )
 
 
 def _proxy_for(base_url: str) -> str | None:
-    parts = urlsplit(base_url)
-    if urllib.request.proxy_bypass(parts.netloc):
+    variable = proxy_variable_of(base_url)
+    if variable is None:
         return None
-    proxies = urllib.request.getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    return f"http://{found}" if found and "://" not in found else found
+    return usable_proxies()[variable.removesuffix("_PROXY").lower()]

@@ -39,25 +39,46 @@ class Running:
         return f"{self.url}/v1"
 
 
+_ending: list[threading.Thread] = []
+
+
 @contextlib.contextmanager
 def served(config: uvicorn.Config) -> Iterator[int]:
-    """Serve in a thread, and yield the port."""
+    """Serve in a thread, and yield the port.
+
+    It ends after the block: uvicorn takes some tenths of a second for that, in which
+    the next test may run. ``wait_for_the_ending`` waits.
+    """
     server = uvicorn.Server(config)
-    with Address("127.0.0.1", 0).listen() as listener:
-        thread = threading.Thread(
-            target=asyncio.run, args=[server.serve(sockets=[listener])]
-        )
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
+    listener = Address("127.0.0.1", 0).listen()
+    thread = threading.Thread(
+        target=asyncio.run, args=[server.serve(sockets=[listener])]
+    )
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        _ending.append(thread)
+
+
+def wait_for_the_ending() -> None:
+    """Return when everything has ended whose block has."""
+    while _ending:
+        _ending.pop().join()
 
 
 def served_app(app: Any) -> contextlib.AbstractContextManager[int]:
     """Serve an application that stands for a server."""
     return served(uvicorn.Config(app, log_level="error", lifespan="off"))
+
+
+@contextlib.contextmanager
+def serve(fake: Any) -> Iterator[Any]:
+    """Serve one of the client's servers."""
+    with served_app(fake) as port:
+        fake.base_url = f"http://127.0.0.1:{port}/v1"
+        yield fake
 
 
 @contextlib.contextmanager
@@ -69,6 +90,7 @@ def proxied(
     limits: Limits | None = None,
     ca_file: Path | None = None,
     grace_s: int = 10,
+    http: Any = None,
     **choices: Any,
 ) -> Iterator[Running]:
     """Run the proxy of ``sg-vllm proxy`` in this process."""
@@ -78,7 +100,7 @@ def proxied(
         limits=limits or Limits(),
         **choices,
     )
-    with served(config_of(app, grace_s=grace_s)) as port:
+    with served(config_of(app, grace_s=grace_s, http=http)) as port:
         yield Running(port)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from stainedglass_output_protection.apps.proxy.access import Rules
+from stainedglass_output_protection.server.sealed_requests import open_request
 from tests.apps.proxy.apis import ASKED, CHAT
 from tests.apps.proxy.raw import asked_raw, code_of, status_of
 from tests.apps.proxy.running import HOSTS, Running, proxied
 from tests.client.drivers import protection_for
 from tests.client.fake_server import Wire
+from tests.client.sealed_cases import is_seen
 from tests.client.sealed_server import SealedServer
 
 PAGE = "https://app.example.com"
@@ -195,6 +198,41 @@ def test_the_servers_key_replaces_the_programs(server: SealedServer) -> None:
     (attempt,) = server.attempts
     assert attempt.values("authorization") == [f"Bearer {KEY}"]
     assert attempt.values("x-api-key") == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "inside_it"),
+    [
+        ({"x_api_key": "sk-incarnadine"}, "Bearer sk-incarnadine"),
+        ({"x_api_key": "Bearer sk-incarnadine"}, "Bearer sk-incarnadine"),
+        ({"x_api_key": "sk-incarnadine", "authorization": "Bearer b"}, "Bearer b"),
+        ({"authorization": "Bearer sk-incarnadine"}, "Bearer sk-incarnadine"),
+        ({"x_api_key": "sk-incarnadine", "authorization": ""}, "Bearer sk-incarnadine"),
+        ({"x_api_key": ""}, ""),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_key_that_is_to_be_sealed_is_so_in_whichever_header_it_comes(
+    server: SealedServer, method: str, headers: dict[str, str], inside_it: str
+) -> None:
+    rules = Rules(HOSTS, seals_key=True)
+    protection = protection_for(server, seals_authorization=True)
+    shown = {name.replace("_", "-"): value for name, value in headers.items()}
+    with proxied(server.base_url, protection, rules=rules) as proxy:
+        path = CHAT if method == "POST" else "/v1/models"
+        content = json.dumps(ASKED) if method == "POST" else None
+        url = f"{proxy.url}{path}"
+        answer = httpx.request(method, url, content=content, headers=shown)
+
+    assert answer.status_code == 200
+    (attempt,) = server.attempts
+    assert attempt.values("x-api-key") == []
+    assert not is_seen(server, "incarnadine")
+    assert attempt.values("authorization") == []
+    if inside_it:
+        sealed = open_request(attempt.sealed_text, ring=server.ring)
+        assert sealed.request.authorization == inside_it
 
 
 def test_secrets_are_not_shown() -> None:

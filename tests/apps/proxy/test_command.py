@@ -13,6 +13,7 @@ import uvicorn
 from stainedglass_output_protection.apps.cli import main
 from tests.apps.proxy.apis import ASKED, CHAT
 from tests.apps.proxy.commands import started
+from tests.client.sealed_cases import is_seen
 from tests.client.sealed_server import SealedServer
 
 PIN = SealedServer().fingerprint
@@ -66,7 +67,8 @@ def test_a_wrong_url(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "pin its fingerprint"),
+        ([], "give --identity with the fingerprint"),
+        (["--profile", "output", "--seal-authorization"], "choose --profile sealed"),
         (["--identity", "SHA256:wrong"], "SHA256:"),
         (["--identity", PIN, "--suite", "rot13"], "SG_REQUEST_SUITE"),
         (["--identity", PIN, "--profile", "rot13"], "rot13"),
@@ -75,10 +77,14 @@ def test_a_wrong_url(
         (["--identity", PIN, "--host", "203.0.113.9"], "give --token-file"),
         (["--identity", PIN, "--host", "no-such-host.invalid"], "cannot listen"),
         (["--identity", PIN, "--port", "70000"], "70000"),
+        (["--identity", PIN, "--max-running", "0"], "--max-running"),
         (["--identity", PIN, "--token", TOKEN], "not given on the command line"),
         (["--identity", PIN, "--api-key", TOKEN], "not given on the command line"),
-        (["--identity", PIN, "--token-file", "/no/such"], "/no/such cannot be read"),
-        (["--identity", PIN, "--api-key-file", "/no/such"], "/no/such cannot be read"),
+        # Given in place of a file's name, a secret is not shown.
+        (["--identity", PIN, "--token-file", TOKEN], "there is no such file"),
+        (["--identity", PIN, "--api-key-file", TOKEN], "there is no such file"),
+        (["--identity", PIN, "--timeout", "nan"], "a finite number"),
+        (["--identity", PIN, "--timeout", "inf"], "a finite number"),
         (["--identity", PIN, "--ca-file", "/no/such"], "/no/such cannot be used"),
         (["--identity", PIN, "--ca-file", __file__], "holds no certificate"),
         (["--identity", PIN, "--allow-origin", "*"], "is no origin"),
@@ -97,6 +103,9 @@ def test_a_wrong_option(
 
     assert expected in said
     assert TOKEN not in said
+    # What a Python program would write.
+    assert "='" not in said
+    assert "=True" not in said
 
 
 @pytest.mark.parametrize("text", ["short", "two words are not one token", "", "ü" * 20])
@@ -108,6 +117,7 @@ def test_a_token_that_is_none(
 ) -> None:
     path = tmp_path / "token"
     path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
 
     said = refusal(
         monkeypatch, capsys, URL, "--identity", PIN, "--token-file", str(path)
@@ -115,6 +125,26 @@ def test_a_token_that_is_none(
 
     assert said.count("\n") == 1
     assert not text or text not in said
+
+
+@pytest.mark.parametrize("option", ["--token-file", "--api-key-file"])
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o602])
+def test_a_secret_that_others_may_read_or_change(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    option: str,
+    mode: int,
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text(TOKEN)
+    path.chmod(mode)
+
+    said = refusal(monkeypatch, capsys, URL, "--identity", PIN, option, str(path))
+
+    assert f"chmod 600 {path}" in said
+    assert said.count("\n") == 1
+    assert TOKEN not in said
 
 
 def test_a_port_that_is_taken(
@@ -158,7 +188,29 @@ def test_a_proxy_variable_that_names_none(
 ) -> None:
     monkeypatch.setenv("http_proxy", "gopher://proxy:1")
 
-    assert "unset it" in refusal(monkeypatch, capsys, URL, "--identity", PIN)
+    assert "HTTP_PROXY" in refusal(monkeypatch, capsys, URL, "--identity", PIN)
+
+
+@pytest.mark.parametrize("file", ["/no/such/authorities", __file__])
+def test_a_certificate_variable_that_names_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", file)
+
+    said = refusal(monkeypatch, capsys, URL, "--identity", PIN)
+
+    assert "SSL_CERT_FILE" in said
+    assert said.count("\n") == 1
+
+
+def test_a_misspelt_variable_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SG_SEAL_AUTHORIZATON", "true")
+
+    said = refusal(monkeypatch, capsys, "no-url", "--identity", PIN)
+
+    assert "the nearest is SG_SEAL_AUTHORIZATION" in said
 
 
 def test_it_says_where_it_listens_and_ends_when_told(server: SealedServer) -> None:
@@ -180,6 +232,27 @@ def test_it_says_where_it_listens_and_ends_when_told(server: SealedServer) -> No
     assert TOKEN not in proxy.banner + log
     assert "Where to?" not in log
     assert "Traceback" not in log
+
+
+def test_a_key_is_sealed_from_whichever_header(server: SealedServer) -> None:
+    options = ("--identity", server.fingerprint, "--seal-authorization")
+    with started(server.base_url, *options) as proxy:
+        key = {"x-api-key": "sk-incarnadine"}
+        answer = httpx.post(f"{proxy.url}{CHAT}", json=ASKED, headers=key)
+
+    assert answer.status_code == 200
+    assert not is_seen(server, "incarnadine")
+
+
+def test_where_all_can_reach_it_the_name_is_left_to_fill_in(
+    server: SealedServer,
+) -> None:
+    options = ("--identity", server.fingerprint, "--host", "0.0.0.0")
+    with started(server.base_url, *options, SG_PROXY_TOKEN=TOKEN) as proxy:
+        base = f"=http://<this machine's name>:{proxy.port}"
+
+    assert f"OPENAI_BASE_URL{base}/v1\n" in proxy.banner
+    assert f"ANTHROPIC_BASE_URL{base}\n" in proxy.banner
 
 
 def test_the_first_server_is_remembered(server: SealedServer, tmp_path: Path) -> None:

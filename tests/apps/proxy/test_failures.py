@@ -18,9 +18,15 @@ from stainedglass_output_protection.client.protection import Protection
 from stainedglass_output_protection.client.settings import ClientSettings
 from stainedglass_output_protection.protocol.constants import PROFILE_SEALED
 from tests.apps.proxy.apis import ASKED, CHAT, MESSAGES, PATHS, RESPONSES, speaking
-from tests.apps.proxy.running import Running, proxied, unused_port
+from tests.apps.proxy.running import (
+    Running,
+    proxied,
+    serve,
+    unused_port,
+    wait_for_the_ending,
+)
 from tests.client.drivers import protection_for
-from tests.client.fake_server import FakeServer, Wire, serve
+from tests.client.fake_server import FakeServer, Wire
 from tests.client.sealed_cases import is_seen
 from tests.client.sealed_server import SealedServer
 
@@ -86,6 +92,20 @@ def test_a_server_that_is_gone(path: str) -> None:
 
     # Nothing has been asked, so a program may try again.
     assert (status, code, retry) == (502, "server_unreachable", None)
+
+
+def test_a_proxy_of_the_environment_that_is_gone(
+    server: SealedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port()}")
+    with proxied(server.base_url, protection_for(server)) as proxy:
+        monkeypatch.delenv("http_proxy")
+        answer = httpx.post(f"{proxy.url}{CHAT}", json=ASKED)
+
+    error = error_in(answer.content, CHAT)
+    assert (answer.status_code, error["code"]) == (502, "server_unreachable")
+    assert "HTTP_PROXY" in error["message"]
+    assert "URL" not in error["message"]
 
 
 def test_a_name_that_does_not_exist() -> None:
@@ -283,6 +303,7 @@ def test_errors_are_logged_without_a_word_of_the_request(
 ) -> None:
     with proxied(server.base_url, protection_for(SealedServer())) as proxy:
         refused(proxy)
+    wait_for_the_ending()
 
     assert "identity_mismatch" in caplog.text
     assert "Where to?" not in caplog.text

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from stainedglass_output_protection.apps.forwarding import Limits
+from stainedglass_output_protection.apps.proxy.reading import fastest_reader, h11_reader
 from tests.apps.proxy.apis import ASKED, CHAT, expected_body, speaking
-from tests.apps.proxy.raw import asked_raw, code_of, sent_raw, status_of
+from tests.apps.proxy.raw import TIMEOUT_S, asked_raw, code_of, sent_raw, status_of
 from tests.apps.proxy.running import Running, proxied
 from tests.client.drivers import protection_for
 from tests.client.fake_server import JSON, Wire
@@ -20,6 +23,17 @@ BODY = json.dumps(ASKED).encode()
 LENGTH = f"Content-Length: {len(BODY)}"
 TYPE = "Content-Type: application/json"
 CHUNKED = b"%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n\r\n"
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def proxy(server: SealedServer, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """A proxy that has pinned the server, with each of the two readers of requests."""
+    http = h11_reader()
+    if request.param == "httptools":
+        pytest.importorskip("httptools", reason="h11 reads where it is not installed")
+        http = fastest_reader()
+    with proxied(server.base_url, protection_for(server), http=http) as running:
+        yield running
 
 
 @pytest.mark.parametrize(
@@ -189,6 +203,40 @@ def test_huge_headers_are_refused(server: SealedServer, proxy: Running) -> None:
     assert not server.received
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"GET /v1/" + b"x" * 1000,
+        b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Huge: " + b"x" * 1000,
+        b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X-Many: x\r\n" * 100,
+        f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+        "\r\n0\r\nX-Trailer: ".encode()
+        + b"x" * 1000,
+    ],
+    ids=["path", "header", "headers", "trailer"],
+)
+def test_what_never_ends_is_not_kept(
+    server: SealedServer, proxy: Running, endless: bytes
+) -> None:
+    more = endless[-1000:] * 64
+    with socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_S) as connection:
+        connection.sendall(endless)
+        with pytest.raises(ConnectionError):
+            # More than the buffers between here and there.
+            connection.sendall(more * 1024)
+
+    assert not server.attempts
+
+
+def test_a_trailer_is_no_header(server: SealedServer, proxy: Running) -> None:
+    body = CHUNKED[:-2] + b"X-Late: 1\r\nAuthorization: Bearer late\r\n\r\n"
+    received = asked_raw(proxy, CHAT, TYPE, "Transfer-Encoding: chunked", body=body)
+
+    assert status_of(received) == 200
+    (attempt,) = server.attempts
+    assert attempt.values("x-late") == attempt.values("authorization") == []
+
+
 def test_a_websocket_is_refused(server: SealedServer, proxy: Running) -> None:
     received = asked_raw(
         proxy,
@@ -205,6 +253,16 @@ def test_http_1_0_is_refused(server: SealedServer, proxy: Running) -> None:
     received = asked_raw(proxy, CHAT, LENGTH, body=BODY, version="1.0")
 
     assert (status_of(received), code_of(received)) == (505, "http_version_refused")
+    assert not server.received
+
+
+@pytest.mark.parametrize("version", ["0.9", "1.2", "2.0", "3.0"])
+def test_other_versions_are_refused(
+    server: SealedServer, proxy: Running, version: str
+) -> None:
+    received = asked_raw(proxy, CHAT, LENGTH, body=BODY, version=version)
+
+    assert status_of(received) in (400, 505)
     assert not server.received
 
 

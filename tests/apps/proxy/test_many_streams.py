@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import uvicorn
 
+from stainedglass_output_protection.apps.proxy.running import Address
 from tests.apps.proxy.apis import ASKED, CHAT
 from tests.apps.proxy.commands import started
-from tests.apps.proxy.running import served_app
 from tests.apps.proxy.test_streaming import LIMIT_S, Stepping
 from tests.client.fake_server import DONE, EVENTS, chat_event
 
@@ -31,11 +32,10 @@ class Together(Stepping):
         self._others = asyncio.Event()
 
     def send_the_others(self) -> None:
-        """Let all streams go on; for another thread than the server's."""
-        self._loop.call_soon_threadsafe(self._others.set)
+        """Let all streams go on."""
+        self._others.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._loop = asyncio.get_running_loop()
         while (await receive()).get("more_body"):
             pass
         self.running += 1
@@ -48,16 +48,31 @@ class Together(Stepping):
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 
+@contextlib.asynccontextmanager
+async def served_here(app: Any) -> AsyncIterator[int]:
+    """Serve in this loop: threads would wait for one another all the time."""
+    config = uvicorn.Config(app, log_level="error", lifespan="off", backlog=STREAMS)
+    serving = uvicorn.Server(config)
+    listener = Address("127.0.0.1", 0).listen()
+    task = asyncio.create_task(serving.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        serving.should_exit = True
+        await task
+
+
 async def test_500_streams_at_once_are_all_opened() -> None:
     server = Together()
     expected = b"".join(chat_event(str(it)) for it in range(EVENT_COUNT)) + DONE
     async with contextlib.AsyncExitStack() as stack:
-        port = stack.enter_context(served_app(server.app))
+        port = await stack.enter_async_context(served_here(server.app))
         options = ("--identity", server.ring.identity.fingerprint)
         proxy = await asyncio.to_thread(
             stack.enter_context, started(f"http://127.0.0.1:{port}", *options)
         )
-        limits = httpx.Limits(max_connections=None)
+        # Each idle connection would be looked at for each other one.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         client = await stack.enter_async_context(
             httpx.AsyncClient(limits=limits, timeout=LIMIT_S)
         )

@@ -69,8 +69,9 @@ class Stepping:
                 )
             part = chat_event(self._text) if number < total else DONE
             more = number < total
-            await send({"type": "http.response.body", "body": part, "more_body": more})
+            # Before it is sent: who receives it may look at once.
             self.sent += 1
+            await send({"type": "http.response.body", "body": part, "more_body": more})
         gone.cancel()
 
 
