@@ -72,7 +72,7 @@ def test_without_a_library_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hide(monkeypatch, *SDKS, "httpx2", "httpx")
-    with pytest.raises(ImportError, match=r"stainedglass-output-protection\[client\]"):
+    with pytest.raises(ImportError, match=r"'\.\[client\]' in the checkout"):
         protected_client(**PINNED)
 
 
