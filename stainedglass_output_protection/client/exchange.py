@@ -88,13 +88,13 @@ class Exchange:
         self._settings = settings
         self._accept = accept
         self._opener: Opener | None = None
-        self._key_pair: ClientKeyPair
+        if not is_clear:
+            self._key_pair = ClientKeyPair.generate()
 
     def outgoing(self, request: Request) -> Outgoing:
         """Return what to send in place of ``request``."""
         if self.is_clear:
             return Outgoing()
-        self._key_pair = ClientKeyPair.generate()
         headers = {
             self._settings.client_key_header: self._key_pair.header_value,
             "accept-encoding": "identity",
