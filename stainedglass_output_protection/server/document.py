@@ -32,7 +32,8 @@ async def answer_document(
         return
     try:
         ring = ring_of(scope)
-        body = _body(ring, ring.current(unix_ms()))
+        now_ms = unix_ms()
+        body = _body(ring, ring.current(now_ms), now_ms)
     except KeysUnavailableError as error:
         logger.error("No key document: %s", error)
         await refuse(keys_unavailable(), REFUSED, send)
@@ -49,8 +50,9 @@ async def answer_document(
     await send({"type": "http.response.body", "body": shown})
 
 
-def _body(ring: KeyRing, key: EpochKey) -> bytes:
-    # What stands beside the document is for people; clients read the document only.
+def _body(ring: KeyRing, key: EpochKey, now_ms: int) -> bytes:
+    # What stands beside the document is for people and tools, and unsigned; clients
+    # read the document only. By `now`, an answer that something has kept is known.
     statement = key.statement
     members = {
         "document": key.document_text,
@@ -58,5 +60,6 @@ def _body(ring: KeyRing, key: EpochKey) -> bytes:
         "key_id": statement.key_id.hex(),
         "not_before": statement.epoch,
         "not_after": statement.not_after,
+        "now": now_ms,
     }
     return json.dumps(members).encode("ascii")

@@ -846,6 +846,7 @@ async def test_the_document_is_at_its_well_known_path(method: str) -> None:
     app = Recorder()
     for root in ("", "/api"):
         asked = {"path": root + path, "root_path": root, "method": method}
+        before = unix_ms()
         sent = await ask(protected(app), b"", **asked)
         if method in ("GET", "HEAD"):
             assert sent[0]["status"] == 200
@@ -858,6 +859,7 @@ async def test_the_document_is_at_its_well_known_path(method: str) -> None:
             assert int(length) == len(body)
             members = json.loads(body)
             current = RING.current(unix_ms())
+            assert before <= members["now"] <= unix_ms()
             assert members["document"] == current.document_text
             assert members["identity"] == RING.identity.fingerprint
             assert members["key_id"] == current.statement.key_id.hex()

@@ -10,7 +10,10 @@ from stainedglass_output_protection.apps.doctor.causes import (
     causes_for,
 )
 from stainedglass_output_protection.apps.doctor.check_replicas import check_replicas
-from stainedglass_output_protection.apps.doctor.document_age import is_kept_document
+from stainedglass_output_protection.apps.doctor.document_age import (
+    is_kept_document,
+    is_repeated,
+)
 from stainedglass_output_protection.apps.doctor.findings import (
     Finding,
     Outcome,
@@ -91,7 +94,7 @@ def check_document(seen: Observations) -> Finding:
         if causes:
             return fault(DOCUMENT, causes[0].seen, causes[0].advice)
         is_shared = check_replicas(seen).outcome in (Outcome.OK, Outcome.NOT_TESTED)
-        if is_shared and is_kept_document(got.last, seen):
+        if is_repeated(seen) or (is_shared and is_kept_document(got.last, seen)):
             return warning(
                 DOCUMENT,
                 "The key document comes from a cache on the way.",

@@ -139,6 +139,7 @@ class Observations:
     has_api_key: bool = False
     model: str | None = None
     document: Answer | None = None
+    document_again: Answer | None = None
     models: Answer | None = None
     models_without_key: Answer | None = None
     empty: Answer | None = None
@@ -157,10 +158,12 @@ class Observations:
     @property
     def answers(self) -> list[Answer]:
         """Every probe, in the order of asking."""
-        singles = (self.document, self.models, self.models_without_key, self.empty)
+        documents = (self.document, self.document_again)
+        singles = (self.models, self.models_without_key, self.empty)
         forms = (self.repeated, self.escaped, self.echoed)
         last = (self.member_only, self.refused, self.named_events)
-        found = [*singles, *forms, *self.keyless.values(), *self.header_only, *last]
+        found = [*documents, *singles, *forms, *last]
+        found += [*self.keyless.values(), *self.header_only]
         found += [probe.answer for probe in self.sealed]
         return [answer for answer in found if answer is not None]
 

@@ -27,7 +27,6 @@ def breaks(*names: str) -> Expected:
 
 # What no client can see, and why. docs/doctor.md says so, and what it does.
 INVISIBLE = {
-    "caches_key_document": "signed and valid, it is as good; test_documents.py has more",
     "drops_comments": "a server sends some only while a stream stands still",
     "joins_repeated_headers": "a server repeats none",
     "retries_server_errors": "no request makes a healthy server answer with a 5xx",
@@ -41,6 +40,7 @@ NOTED = {
 # These write the JSON of requests anew as well, and do worse.
 ALSO_WRITTEN_ANEW = {"drops_key_member", "drops_headers_and_members"}
 EXPECTED: dict[str, Expected] = {
+    "caches_key_document": warns("key-document"),
     "drops_request_headers": warns("client-key-header"),
     "drops_unknown_request_members": warns("client-key-member", "request-rewriting"),
     "drops_key_member": warns("client-key-member"),
@@ -112,6 +112,7 @@ EXPECTED: dict[str, Expected] = {
 }
 # A word of the sentence that tells it from the other faults of the same check.
 WORDS = {
+    "caches_key_document": "comes from a cache",
     "adds_system_prompt": "prompt",
     "adds_request_defaults": "members are added",
     "drops_unknown_request_members": "members are dropped",
