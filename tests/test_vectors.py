@@ -114,6 +114,7 @@ CODES_NOT_IN_VECTORS = {
     "route_not_protected": "the application's routes",
     "stored_response_refused": "the application's routes",
     "keys_unavailable": "the server's own state",
+    "error_provoked": "how often the server was asked for one",
 }
 
 

@@ -13,6 +13,7 @@ from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.offer import Offer
 from stainedglass_output_protection.server.owned_requests import owned_body
+from stainedglass_output_protection.server.provoked_error import PROVOKED_ERRORS
 from stainedglass_output_protection.server.refusals import key_unknown
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.request_body import replaying
@@ -87,6 +88,7 @@ def admit_sealed(
     try:
         release = enter(opened, store)
         compare(opened, offer.scope, offer.body)
+        PROVOKED_ERRORS.refuse_if_asked(opened.request)
         body = owned_body(route, opened.request, offer.scope)
     except RequestError as error:
         now_ms = unix_ms()

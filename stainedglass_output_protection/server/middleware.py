@@ -19,6 +19,7 @@ from stainedglass_output_protection.errors import (
     RequestError,
 )
 from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
+from stainedglass_output_protection.protocol.path_probe import PROBE_PATH
 from stainedglass_output_protection.protocol.routes import Route, RouteClass
 from stainedglass_output_protection.server.admission import (
     Admitted,
@@ -42,6 +43,7 @@ from stainedglass_output_protection.server.offer import (
     read_offer,
 )
 from stainedglass_output_protection.server.options import Options
+from stainedglass_output_protection.server.probe import answer_probe
 from stainedglass_output_protection.server.refusals import (
     keys_unavailable,
     route_not_protected,
@@ -109,6 +111,9 @@ class ProtectionMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if path_below_root(scope) == DOCUMENT_PATH:
             await answer_document(scope, send, ring_of=self._ring_of)
+            return
+        if path_below_root(scope) == PROBE_PATH:
+            await answer_probe(scope, send)
             return
         matched = matched_route(scope)
         route = self.route_of(matched)

@@ -46,21 +46,33 @@ def of(report: dict[str, Any], *outcomes: str) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def errors_seen() -> list[bool]:
+    """Whether each run so far had its error from the server."""
+    return []
+
+
 @pytest.mark.parametrize("profile", ["sealed", "output"])
 def test_a_clean_path_has_no_finding(
-    examine: Examine, identity: Identity, profile: str
+    examine: Examine, identity: Identity, profile: str, errors_seen: list[bool]
 ) -> None:
     pinned = ("--identity", identity.fingerprint)
 
-    status, report = examine(*pinned, "--profile", profile)
+    status, report = examine(*pinned, "--profile", profile, "--provoke-error")
 
     # A busy machine may hold events like a gateway; that has tests of its own.
     assert of(report, "warning", "fault").keys() <= {"timing"}
     assert of(report, "fault") == {}
     assert (status, report["protected"]) == (0, True)
     assert "written anew" not in of(report, "ok")["request-rewriting"]
+    # The server gives one error a minute: to one of these two at least.
+    well = of(report, "ok").keys()
+    assert {"comments", "repeated-headers"} <= well
+    errors_seen.append("retries" in well)
+    assert any(errors_seen)
     # What the server asks no key for, and how quick it is, is no fault of the path.
-    assert set(of(report, "not_tested")) <= {"authorization", "timing"}
+    unseen = {"authorization", "retries", "timing"}
+    assert set(of(report, "not_tested")) <= unseen
 
 
 def test_of_a_server_that_nobody_has_pinned_it_is_not_shown_that_protection_holds(

@@ -65,8 +65,9 @@ class Asker:
         protection: Protection | None = None,
         without: Sequence[str] = (),
         also: Sequence[tuple[str, str]] = (),
+        content_type: str = "application/json",
     ) -> Answer:
-        """Post a JSON body.
+        """Post a JSON body; ``content_type`` is what it is called.
 
         Of the headers that are sent, those of ``without`` are dropped, and those of
         ``also`` are added.
@@ -74,6 +75,7 @@ class Asker:
         body = members
         if not isinstance(body, bytes):
             body = msgspec.json.encode(body)
+        also = [("content-type", content_type), *also]
         return await self._ask("POST", path, body, has_key, protection, without, also)
 
     async def _ask(
@@ -93,8 +95,6 @@ class Asker:
         }
         if has_key and self._api_key:
             headers["authorization"] = f"Bearer {self._api_key}"
-        if body is not None:
-            headers["content-type"] = "application/json"
         url = f"{self._base_url}{path}"
         try:
             request = self._library.Request(

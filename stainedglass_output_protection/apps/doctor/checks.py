@@ -21,6 +21,10 @@ from stainedglass_output_protection.apps.doctor.check_carriage import (
     check_member,
 )
 from stainedglass_output_protection.apps.doctor.check_clock import check_clock
+from stainedglass_output_protection.apps.doctor.check_path_probe import (
+    check_comments,
+    check_repeated_headers,
+)
 from stainedglass_output_protection.apps.doctor.check_replicas import check_replicas
 from stainedglass_output_protection.apps.doctor.check_requests import (
     UNPROTECTED,
@@ -28,6 +32,7 @@ from stainedglass_output_protection.apps.doctor.check_requests import (
     check_replay,
     check_unprotected,
 )
+from stainedglass_output_protection.apps.doctor.check_retries import check_retries
 from stainedglass_output_protection.apps.doctor.check_rewriting import check_rewriting
 from stainedglass_output_protection.apps.doctor.check_sealed import (
     STREAM,
@@ -61,13 +66,16 @@ _CHECKS: Final[tuple[Callable[[Observations], Finding], ...]] = (
     check_rewriting,
     check_authorization,
     check_replay,
+    check_retries,
     check_replicas,
     check_caching,
     check_statuses,
     check_response_headers,
+    check_repeated_headers,
     check_answer_rewriting,
     check_events,
     check_event_lines,
+    check_comments,
     check_timing,
     check_compression,
 )

@@ -65,6 +65,13 @@ _LIMIT_FACTOR = 6
     show_default=True,
     help="How many sealed requests, to meet as many replicas.",
 )
+@click.option(
+    "--provoke-error",
+    "provokes_error",
+    is_flag=True,
+    help="Also ask the server for one error, a 503, to see whether anything sends "
+    "requests again. A router may count it as a failure of the server.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print JSON instead of a table.")
 def doctor(
     url: str,
@@ -75,6 +82,7 @@ def doctor(
     api_key: str | None,
     timeout_s: float,
     probes: int,
+    provokes_error: bool,
     is_json: bool,
 ) -> None:
     """Tell what lies between here and the server at URL, and whether protection holds.
@@ -105,6 +113,7 @@ def doctor(
         pins=settings.pins,
         known=known_at(settings, base_url),
         has_api_key=key is not None,
+        provokes_error=provokes_error,
     )
     target = Target(
         base_url=base_url,

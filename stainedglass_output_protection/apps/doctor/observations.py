@@ -137,6 +137,7 @@ class Observations:
     pins: frozenset[str] | None = None
     known: frozenset[str] = frozenset()
     has_api_key: bool = False
+    provokes_error: bool = False
     model: str | None = None
     document: Answer | None = None
     document_again: Answer | None = None
@@ -152,6 +153,8 @@ class Observations:
     sealed: list[SealedProbe] = field(default_factory=list)
     refused: Answer | None = None
     named_events: Answer | None = None
+    path_probe: Answer | None = None
+    provoked: Answer | None = None
     # Why the run ended early, if it did.
     ended: str | None = None
 
@@ -162,7 +165,8 @@ class Observations:
         singles = (self.models, self.models_without_key, self.empty)
         forms = (self.repeated, self.escaped, self.echoed)
         last = (self.member_only, self.refused, self.named_events)
-        found = [*documents, *singles, *forms, *last]
+        shown = (self.path_probe, self.provoked)
+        found = [*documents, *singles, *forms, *last, *shown]
         found += [*self.keyless.values(), *self.header_only]
         found += [probe.answer for probe in self.sealed]
         return [answer for answer in found if answer is not None]

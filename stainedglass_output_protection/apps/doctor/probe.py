@@ -31,6 +31,10 @@ from stainedglass_output_protection.protocol.constants import (
     PROFILE_OUTPUT,
     PROFILE_SEALED,
 )
+from stainedglass_output_protection.protocol.path_probe import (
+    ERROR_MEDIA_TYPE,
+    PROBE_PATH,
+)
 from stainedglass_output_protection.protocol.suites import SUITE_NAMES
 
 MODELS: Final = "/v1/models"
@@ -98,6 +102,7 @@ class _Run:
             if self._is_refused():
                 return
             await self._ask_without_key()
+            seen.path_probe = await asker.get(PROBE_PATH, has_key=self._has_key)
             await self._ask_for_the_document_again()
             if self._is_refused():
                 return
@@ -106,6 +111,8 @@ class _Run:
             await self._ask_in_other_forms(seen.model)
             await self._ask_in_output()
             await self._ask_sealed()
+            if seen.provokes_error and any(it.is_opened for it in seen.seals):
+                await self._ask_for_an_error(seen.model)
 
     def _is_refused(self) -> bool:
         """Tell whether a client of this user would end here."""
@@ -183,6 +190,17 @@ class _Run:
         seen.refused = await self._post_sealed(CHAT, wrong, protection)
         asked = {**asked, "max_tokens": 4, "stream": True}
         seen.named_events = await self._post_sealed(MESSAGES, asked, protection)
+
+    async def _ask_for_an_error(self, model: str) -> None:
+        # Sealed, so nothing on the way can tell it from any other request. A server that
+        # does not know the content type refuses it, before any model sees it.
+        self._seen.provoked = await self._asker.post(
+            CHAT,
+            {"model": model, "messages": _WORDS, "max_tokens": 1},
+            has_key=True,
+            protection=self._protection("mlkem768-x25519"),
+            content_type=ERROR_MEDIA_TYPE,
+        )
 
     async def _post(self, path: str, members: Any, **how: Any) -> Answer:
         return await self._asker.post(path, members, has_key=self._has_key, **how)

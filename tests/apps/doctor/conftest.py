@@ -16,6 +16,7 @@ import pytest
 
 from stainedglass_output_protection.apps import cli
 from stainedglass_output_protection.apps.doctor import check_streams
+from stainedglass_output_protection.server import provoked_error
 from stainedglass_output_protection.server.key_ring import KeyRing
 from tests.apps.doctor.certificates import self_signed
 from tests.apps.doctor.engine import Engine
@@ -98,6 +99,12 @@ def _plain_environment(
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SSL_CERT_FILE", str(one_authority))
+
+
+@pytest.fixture(autouse=True)
+def _errors_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every test is a run of its own, and a server gives one error a minute.
+    monkeypatch.setattr(provoked_error, "_APART_S", 0.0)
 
 
 @pytest.fixture

@@ -36,18 +36,20 @@ from tests.gateways.upstream import Upstream
 API_KEY = "sk-secret-of-the-user-1234"
 
 
+@pytest.mark.parametrize("options", [(), ("--provoke-error",)])
 @pytest.mark.parametrize("profile", ["sealed", "output"])
 def test_a_clean_path_has_no_finding(
-    server: Upstream, examine: Examine, profile: str
+    server: Upstream, examine: Examine, profile: str, options: tuple[str, ...]
 ) -> None:
     asked = len(server.app.calls)
     report = examine(
         *(url_of(server), "--json", "--identity", server.fingerprint),
-        *("--profile", profile),
+        *("--profile", profile, *options),
     )
 
     assert (report.status, report.err, report.findings) == (0, "", {})
-    assert report.of("not_tested").keys() <= {"authorization"}
+    retries = set() if options else {"retries"}
+    assert report.of("not_tested").keys() == {"authorization"} | retries
     assert (report.json["profile"], report.json["protected"]) == (profile, True)
     # What is asked of a model is little, and says nothing of the user's.
     calls = [call.body.decode() for call in server.app.calls[asked:]]
@@ -71,8 +73,10 @@ def test_the_table_has_every_check_and_the_verdict(
     table = examine(url_of(server), *pinned)
 
     assert (table.status, table.err) == (0, "")
-    assert all(f" {name} " in table.out for name in names - {"authorization"})
+    untested = {"authorization", "retries"}
+    assert all(f" {name} " in table.out for name in names - untested)
     assert "Not tested: authorization. No API key was given." in table.out
+    assert "Not tested: retries. Only with --provoke-error" in table.out
     assert table.out.endswith("Protection holds in profile sealed.\n")
 
 
@@ -378,7 +382,7 @@ def test_what_the_operator_has_chosen_is_seen(
         report = examine(url_of(server), "--json", "--identity", server.fingerprint)
 
     assert (set(report.findings), report.status) == (faults, bool(faults))
-    assert report.of("not_tested").keys() - {"authorization"} == not_tested
+    assert report.of("not_tested").keys() - {"authorization", "retries"} == not_tested
 
 
 def test_a_model_that_the_server_does_not_have_shows_nothing(
