@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.made_once import CACHE, made_once
+
 ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".cache"
 _ON_PATH = (
     "import runpy, sys; _, root, *sys.argv = sys.argv; sys.path.insert(0, root); "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -26,9 +28,17 @@ def environment(name: str, python: str, *requirements: str) -> Path:
     """
     folder = CACHE / name
     executable = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    complete = folder / "complete"
-    if complete.exists():
-        return executable
+
+    def make() -> None:
+        _make(folder, executable, python, requirements)
+
+    made_once(folder, make)
+    return executable
+
+
+def _make(
+    folder: Path, executable: Path, python: str, requirements: Sequence[str]
+) -> None:
     found = _interpreter(python)
     if found is None:
         pytest.skip(f"{python} is not installed here")
@@ -40,8 +50,6 @@ def environment(name: str, python: str, *requirements: str) -> Path:
     install = [*pip, *CORE, *requirements]
     if subprocess.run(install, check=False).returncode:
         pytest.fail(f"pip could not install {' '.join(requirements)}")
-    complete.touch()
-    return executable
 
 
 def run_script(executable: Path, script: str, *arguments: str) -> str:
@@ -55,7 +63,7 @@ def run_script(executable: Path, script: str, *arguments: str) -> str:
         text=True,
         encoding="utf-8",
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

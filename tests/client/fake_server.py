@@ -218,6 +218,7 @@ class FakeServer:
     pause_s: float = 0.0
     base_url: str = "http://server.test/v1"
     disconnected: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
     profile: ClassVar[str] = "output"
 
     @property
@@ -312,6 +313,8 @@ class FakeServer:
                     self.disconnected.set()
                     return
         gone.cancel()
+        if not request.is_for_document:
+            self.ended.set()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -94,7 +94,7 @@ def cut(request: pytest.FixtureRequest) -> Iterator[Cut]:
     server.app.answer = lambda call: Wire(200, {"content-type": EVENTS}, [CHUNK] * 3)
     protection = protection_for(server, profile=PROFILES[profile])
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(60)
         thread = threading.Thread(target=_serve, args=(listener, server, ending))
         thread.start()
         port = listener.getsockname()[1]

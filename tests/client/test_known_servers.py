@@ -555,7 +555,7 @@ def test_a_lock_that_never_comes_free_is_given_up(
     known = client(path)
     with pytest.warns(UserWarning, match="keeps it locked"):
         known.check(URL, statement())
-    assert 0.2 <= time.monotonic() - start < 2
+    assert time.monotonic() - start >= 0.2
     assert not path.exists()
     holder.kill()
     holder.communicate()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,6 +28,7 @@ from tests.client.fake_server import (
 )
 from tests.client.test_tampering import compress
 
+LIMIT_S = 60.0
 ASK: dict[str, Any] = {
     "model": "tiny",
     "messages": [{"role": "user", "content": "Where from?"}],
@@ -189,14 +189,14 @@ def test_another_base_url_is_refused(sdk: openai.OpenAI, server: FakeServer) -> 
 def test_closing_a_stream_early_closes_the_connection(
     sdk: openai.OpenAI, server: FakeServer
 ) -> None:
-    server.pause_s = 5
+    server.pause_s = LIMIT_S
     with sdk.chat.completions.create(**ASK, stream=True) as stream:
         next(stream)
-    assert server.disconnected.wait(timeout=5)
+    assert server.disconnected.wait(timeout=LIMIT_S)
 
 
 async def test_cancelling_a_stream_closes_the_connection(server: FakeServer) -> None:
-    server.pause_s = 5
+    server.pause_s = LIMIT_S
     async with async_sdk_for(server) as sdk:
         stream = await sdk.chat.completions.create(**ASK, stream=True)
 
@@ -209,34 +209,33 @@ async def test_cancelling_a_stream_closes_the_connection(server: FakeServer) -> 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(server.disconnected.wait, 5)
+        assert await asyncio.to_thread(server.disconnected.wait, LIMIT_S)
 
 
 async def test_cancelling_before_the_first_frame_closes_the_connection(
     server: FakeServer,
 ) -> None:
-    server.pause_s = 5
+    server.pause_s = LIMIT_S
     server.tamper = lambda wire: replace(wire, parts=[b": ping\n\n", *wire.parts])
     async with async_sdk_for(server) as sdk:
         task = asyncio.create_task(sdk.chat.completions.create(**ASK, stream=True))
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(LIMIT_S):
+            while not server.attempts:
+                await asyncio.sleep(0.02)
         assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(server.disconnected.wait, 5)
+        assert await asyncio.to_thread(server.disconnected.wait, LIMIT_S)
 
 
 def test_the_first_event_arrives_before_the_last_is_sent(
     sdk: openai.OpenAI, server: FakeServer
 ) -> None:
-    server.pause_s = 0.1
-    began = time.monotonic()
-    stream = sdk.chat.completions.create(**ASK, stream=True)
-    next(stream)
-    first = time.monotonic() - began
-    text_of(stream)
-    assert first < (time.monotonic() - began) / 2
+    server.pause_s = 2
+    with sdk.chat.completions.create(**ASK, stream=True) as stream:
+        next(stream)
+        assert not server.ended.is_set()
 
 
 def test_twenty_threads_share_a_client(sdk: openai.OpenAI, server: FakeServer) -> None:

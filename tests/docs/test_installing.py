@@ -13,7 +13,7 @@ QUICK_START = ROOT / "docs" / "quickstart.md"
 # What the README has clients install, and what the quick start has, for its commands.
 CLIENT, COMMANDS = "pip install '.[client]' openai", "pip install '.[cli]' openai"
 DOCTOR = "sg-vllm doctor http://localhost:8000 --identity SHA256:2vT…"
-_LIMIT_S = 300
+_LIMIT_S = 600
 
 
 def is_on(page: Path, line: str) -> bool:

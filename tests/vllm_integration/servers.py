@@ -99,7 +99,7 @@ class Server:
                 self._records.append(json.loads(line))
         return [record for record in self._records if record["id"] == test_id]
 
-    def emitted(self, test_id: str, *, wait_s: float = 5.0) -> Emitted:
+    def emitted(self, test_id: str, *, wait_s: float = 60.0) -> Emitted:
         """Return what vLLM sent to one request, once its app has ended."""
         records = wait_for(
             lambda: self._ended(test_id), f"the end of {test_id}", wait_s
@@ -187,7 +187,7 @@ def run_to_end(
     folder: Path,
     *,
     variables: Mapping[str, str],
-    limit_s: float = 90.0,
+    limit_s: float = 300.0,
 ) -> tuple[int, str]:
     """Run a command that is expected to end by itself; return status and log."""
     process, log_path = launch(name, command, folder, variables)
@@ -200,7 +200,7 @@ def run_to_end(
     return status, log_path.read_text(encoding="utf-8", errors="replace")
 
 
-def wait_for(look: Callable[[], Any], what: str, limit_s: float = 10.0) -> Any:
+def wait_for(look: Callable[[], Any], what: str, limit_s: float = 60.0) -> Any:
     """Return what ``look`` returns as soon as that is true."""
     until = time.monotonic() + limit_s
     while not (found := look()):

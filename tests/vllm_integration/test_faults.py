@@ -44,13 +44,13 @@ def _live_keys(asker: Asker) -> int:
 
 
 def _wait_until_it_runs(asker: Asker) -> None:
-    wait_for(lambda: _live_keys(asker) == 1, "the key", 30)
-    wait_for(lambda: _metric(asker, RUNNING) > 0, "the engine's start", 30)
+    wait_for(lambda: _live_keys(asker) == 1, "the key")
+    wait_for(lambda: _metric(asker, RUNNING) > 0, "the engine's start")
 
 
 def _wait_until_it_has_ended(asker: Asker) -> None:
-    wait_for(lambda: _live_keys(asker) == 0, "the key's removal", 30)
-    wait_for(lambda: _metric(asker, RUNNING) == 0, "the abort", 30)
+    wait_for(lambda: _live_keys(asker) == 0, "the key's removal")
+    wait_for(lambda: _metric(asker, RUNNING) == 0, "the abort")
 
 
 @pytest.mark.parametrize(

@@ -17,22 +17,23 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urldefrag, urljoin
 
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "vllm-source"
+from tests.made_once import CACHE, made_once
+
 _UNPACKED = ("vllm/entrypoints/", "vllm/v1/utils.py", "vllm/plugins/", "vllm/logger.py")
 
 
 def vllm_source(version: str) -> Path:
     """Return the folder ``vllm`` of a release's source."""
-    target = CACHE / version
-    if not (target / "complete").exists():
-        archive = CACHE / f"vllm-{version}.tar.gz"
-        CACHE.mkdir(parents=True, exist_ok=True)
+    target = CACHE / "vllm-source" / version
+
+    def make() -> None:
+        archive = target.with_name(f"vllm-{version}.tar.gz")
         _say(f"fetching the source of vLLM {version} from the package index ...")
-        _fetch(f"vllm-{version}.tar.gz", archive)
+        _fetch(archive.name, archive)
         _unpack(archive, f"vllm-{version}/", target)
         archive.unlink()
-        (target / "complete").touch()
-    return target / "vllm"
+
+    return made_once(target, make) / "vllm"
 
 
 def _fetch(name: str, destination: Path) -> None:

@@ -62,7 +62,7 @@ async def test_key_is_renewed_in_time() -> None:
     app = FastAPI()
     async with ephemeral_key_lifespan_factory(0.01)(vllm_lifespan)(app):
         first = key_of(app)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while key_of(app) == first:
                 await asyncio.sleep(0.005)
 
@@ -95,7 +95,7 @@ async def test_periodic_refresh_alone_makes_the_first_key_and_renews_it() -> Non
     task = asyncio.create_task(periodic_refresh(app, 0.01))
     await asyncio.sleep(0)
     first = key_of(app)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while key_of(app) == first:
             await asyncio.sleep(0.005)
     task.cancel()

@@ -49,7 +49,7 @@ def ports() -> Iterator[Ports]:
             break
     yield Ports(*map(int, numbers))
     process.stdin.close()
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     process.stdout.close()
 
 

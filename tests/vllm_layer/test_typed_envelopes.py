@@ -55,7 +55,7 @@ def ask_vllm(*arguments: str, lines: str = "") -> tuple[list[str], str]:
         input=lines,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         cwd=Path(__file__).parents[2],
     )
     return done.stdout.splitlines(), done.stderr

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.client.environments import CACHE
 from tests.interop import node
+from tests.made_once import CACHE, made_once
 
 VERSION = "7.57.0"
 # For machines without a registry of Node packages: the tests with it are skipped.
 WITHOUT_VARIABLE = "TESTS_WITHOUT_NPM"
+FOLDER = CACHE / f"node-openai-{VERSION}"
 _SCRIPT = Path(__file__).with_name("ask_openai.mjs")
 _TIMEOUT_S = 300
 
@@ -23,7 +24,7 @@ _TIMEOUT_S = 300
 def ask(base_url: str, *arguments: str) -> Any:
     """Return what the package got, unary and streamed, and its error if any."""
     done = subprocess.run(
-        [node.newest(), _SCRIPT, _folder(), base_url, *arguments],
+        [node.newest(), _SCRIPT, made_once(FOLDER, _make), base_url, *arguments],
         capture_output=True,
         timeout=_TIMEOUT_S,
         check=False,
@@ -32,15 +33,11 @@ def ask(base_url: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _folder() -> Path:
-    folder = CACHE / f"node-openai-{VERSION}"
-    complete = folder / "complete"
-    if complete.exists():
-        return folder
+def _make() -> None:
     if os.environ.get(WITHOUT_VARIABLE):
         pytest.skip(f"{WITHOUT_VARIABLE} is set")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "package.json").write_text('{"private": true}')
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "package.json").write_text('{"private": true}')
     root = node.newest().parents[1]
     npm = next(root.glob("lib/node_modules/npm/bin/npm-cli.js"))
     done = subprocess.run(
@@ -48,7 +45,7 @@ def _folder() -> Path:
             *(node.newest(), npm, "install", f"openai@{VERSION}"),
             *("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"),
         ],
-        cwd=folder,
+        cwd=FOLDER,
         capture_output=True,
         timeout=_TIMEOUT_S,
         check=False,
@@ -58,5 +55,3 @@ def _folder() -> Path:
             f"npm could not install openai {VERSION}: make its registry reachable, or "
             f"set {WITHOUT_VARIABLE}=1 to go without.\n{done.stderr.decode()[-500:]}"
         )
-    complete.touch()
-    return folder
