@@ -86,16 +86,16 @@ def detector(folder: Path) -> Detector:
 
 @pytest.fixture(scope="session")
 def main_server(folder: Path, identity: Identity, say: Say) -> Iterator[Server]:
-    """A server with a tap inside its protection and a new epoch ten times a second."""
+    """A server with a tap inside its protection and a new epoch four times a second."""
     server = start(
         "main",
         WITH_TAP,
         folder,
         variables={
             "VLLM_LOGGING_LEVEL": "DEBUG",
-            "SG_KEY_REFRESH_TIME_S": "0.1",
+            "SG_KEY_REFRESH_TIME_S": "0.25",
             # What is sealed to a key finds it, however slow the machine.
-            "SG_KEY_OVERLAP_EPOCHS": "100",
+            "SG_KEY_OVERLAP_EPOCHS": "255",
             "SG_IDENTITY_KEY_FILE": str(identity.path),
         },
         say=say,
@@ -116,7 +116,7 @@ def two_servers(folder: Path, say: Say) -> Iterator[Server]:
             **EVERYTHING_LOGGED,
             "VLLM_PLUGINS": "something_else",
             "SG_KEY_REFRESH_TIME_S": "1",
-            "SG_KEY_OVERLAP_EPOCHS": "10",
+            "SG_KEY_OVERLAP_EPOCHS": "60",
         },
         say=say,
     )

@@ -55,7 +55,7 @@ def starting(
     """Two replicas of one fleet, and one of another fleet that is older than itself."""
     keys = tmp_path_factory.mktemp("fleet")
     sg_vllm_keys(
-        *("generate", "--fleet", keys / "fleet.key", "--period", "1", "--overlap", "10")
+        *("generate", "--fleet", keys / "fleet.key", "--period", "1", "--overlap", "60")
     )
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
