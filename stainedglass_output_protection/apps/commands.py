@@ -34,6 +34,11 @@ _COMMANDS: Final = {
         "Seal the requests of programs on this machine.",
     ),
     "settings": ("settings", "settings", "Print the effective settings."),
+    "sidecar": (
+        "sidecar.command",
+        "sidecar",
+        "Seal the answers of any engine, from in front of it.",
+    ),
 }
 _SERVE = "Serve a model: takes every option of `vllm serve`."
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting.private_files import (
+    SharedFileError,
+    read_private_file,
+    write_new_file,
+)
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.server.fleet_epochs import show_time
 from stainedglass_output_protection.server.fleet_secret import (
     MAGIC,
     FleetSecret,
     parse_fleet_text,
-)
-from stainedglass_output_protection.vllm.private_files import (
-    SharedFileError,
-    read_private_file,
-    write_new_file,
 )
 
 

@@ -111,9 +111,9 @@ def advance(file: Path, *, yes: bool) -> None:
     goes by this machine's clock and cannot be undone.
     """
     from stainedglass_output_protection.apps.key_files import describe
+    from stainedglass_output_protection.hosting.fleet import advance_fleet_file
     from stainedglass_output_protection.server.clock import unix_ms
     from stainedglass_output_protection.server.fleet_epochs import show_time
-    from stainedglass_output_protection.vllm.fleet import advance_fleet_file
 
     now_ms = unix_ms()
     _require_usual(file, now_ms, is_forced=yes)
@@ -130,8 +130,8 @@ def advance(file: Path, *, yes: bool) -> None:
 
 def _require_usual(file: Path, now_ms: int, *, is_forced: bool) -> None:
     """Refuse what a wrong clock would do to a fleet's file, if that can be read."""
+    from stainedglass_output_protection.hosting.fleet import read_fleet_file
     from stainedglass_output_protection.server.fleet_epochs import show_time
-    from stainedglass_output_protection.vllm.fleet import read_fleet_file
 
     try:
         known = read_fleet_file(file).fleet

@@ -72,7 +72,7 @@ def settings(context: click.Context, *, as_json: bool) -> None:
 
 def _server() -> Part:
     try:
-        from stainedglass_output_protection.vllm.settings import load_settings
+        from stainedglass_output_protection.hosting.settings import load_settings
     except ModuleNotFoundError as error:
         note = (
             f"not shown and not checked: {error.name} is not installed. Install the "

@@ -31,6 +31,7 @@ class EpochKey:
         "_keys",
         "document_text",
         "encoded_statement",
+        "key_id_hex",
         "public_key",
         "retires_at",
         "span",
@@ -45,6 +46,7 @@ class EpochKey:
         self.retires_at = span.retires_at
         self.statement = statement
         self.encoded_statement: bytes = statement.encode()
+        self.key_id_hex: str = statement.key_id.hex()
         self.public_key: bytes = statement.response_public_key
         self.document_text: str = KeyDocument(
             statement, keys.suite_public_keys, span.retires_at, evidence
@@ -68,7 +70,7 @@ class EpochKey:
         return self._keys.open(suite, ciphertext, info)
 
     def __repr__(self) -> str:
-        return f"EpochKey(key_id={self.statement.key_id.hex()!r}, <redacted>)"
+        return f"EpochKey(key_id={self.key_id_hex!r}, <redacted>)"
 
 
 def make_epoch_key(

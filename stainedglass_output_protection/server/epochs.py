@@ -74,6 +74,10 @@ class EpochSource(Protocol):
     """Where the epochs of one server process come from. Not safe to share by threads."""
 
     @property
+    def mode(self) -> str:
+        """One word for people: who else has the same epochs."""
+
+    @property
     def times(self) -> EpochTimes:
         """The period and overlap in force."""
 

@@ -30,6 +30,8 @@ class FleetEpochs:
         ConfigurationError: the base epoch is too old to catch up from.
     """
 
+    mode = "fleet"
+
     def __init__(
         self, fleet: FleetSecret, now_ms: int, *, elapsed: Clock = elapsed_ms
     ) -> None:

@@ -14,6 +14,11 @@ from stainedglass_output_protection.server.clock import elapsed_ms
 from stainedglass_output_protection.server.epoch_key import EpochKey, make_epoch_key
 from stainedglass_output_protection.server.epochs import Clock, Epoch, EpochSource
 from stainedglass_output_protection.server.evidence import EvidenceProvider
+from stainedglass_output_protection.server.observer import (
+    KeyState,
+    Observer,
+    telling,
+)
 
 __all__ = ["EpochKey", "KeyRing"]
 
@@ -27,7 +32,8 @@ class KeyRing:
     """The keys of all epochs that live. Not safe to share by threads.
 
     The caller must call ``tick`` once before the first use, and again as soon as
-    ``next_tick_ms`` says. What keeps keys from being had is logged once.
+    ``next_tick_ms`` says. What keeps keys from being had is logged once. ``observer`` is
+    told of new keys and of those that live; None is the process's.
     """
 
     def __init__(
@@ -37,11 +43,13 @@ class KeyRing:
         *,
         evidence: EvidenceProvider | None = None,
         elapsed: Clock = elapsed_ms,
+        observer: Observer | None = None,
     ) -> None:
         self.identity = identity
         self._source = source
         self._evidence = evidence
         self._elapsed = elapsed
+        self._observer = telling(observer)
         self._keys: dict[int, EpochKey] = {}
         self._has_ticked = False
         # What a provider of evidence failed with, and when to ask it again.
@@ -57,6 +65,7 @@ class KeyRing:
                 until they retire.
         """
         self._has_ticked = True
+        made = 0
         try:
             epochs = self._source.live(now_ms)
             starts = {epoch.span.start for epoch in epochs}
@@ -64,10 +73,14 @@ class KeyRing:
             for epoch in epochs:
                 if epoch.span.start not in self._keys:
                     self._keys[epoch.span.start] = self._make(epoch)
-        except KeysUnavailableError as error:
-            self.retire(now_ms)
-            self._say_once(error)
+                    made += 1
+        except Exception as error:
+            if isinstance(error, KeysUnavailableError):
+                self.retire(now_ms)
+                self._say_once(error)
+            self._tell(now_ms, made, has_failed=True)
             raise
+        self._tell(now_ms, made, has_failed=False)
         if self._said:
             with contextlib.suppress(KeysUnavailableError):
                 self._source.check(now_ms)
@@ -80,6 +93,18 @@ class KeyRing:
         if self._retry_at is not None:
             wait = min(wait, max(0, self._retry_at - self._elapsed()))
         return wait
+
+    def state(self, now_ms: int) -> KeyState:
+        """Return which keys are there; make nothing."""
+        key = self._answering(now_ms)
+        ends = [key.retires_at for key in self._keys.values()]
+        return KeyState(
+            mode=self._source.mode,
+            period_ms=self._source.times.period_ms,
+            live=len(ends),
+            answers_since=None if key is None else key.span.start,
+            retires_at=max(ends, default=None),
+        )
 
     def retire(self, now_ms: int) -> None:
         """Drop the keys and secrets of every epoch that is over; make nothing."""
@@ -125,6 +150,11 @@ class KeyRing:
                 self.tick(now_ms)
             key = self._named(key_id, now_ms)
         return key
+
+    def _tell(self, now_ms: int, made: int, *, has_failed: bool) -> None:
+        if made or has_failed:
+            self._observer.rotated(made=made, has_failed=has_failed)
+        self._observer.keys_are(self.state(now_ms))
 
     def _answering(self, now_ms: int) -> EpochKey | None:
         begun = [

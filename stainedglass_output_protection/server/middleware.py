@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import secrets
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,8 +17,6 @@ from stainedglass_output_protection.errors import (
     KeysUnavailableError,
     RequestError,
 )
-from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
-from stainedglass_output_protection.protocol.path_probe import PROBE_PATH
 from stainedglass_output_protection.protocol.routes import Route, RouteClass
 from stainedglass_output_protection.server.admission import (
     Admitted,
@@ -27,7 +24,7 @@ from stainedglass_output_protection.server.admission import (
     admit_sealed,
 )
 from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.document import answer_document
+from stainedglass_output_protection.server.draining import PROCESS
 from stainedglass_output_protection.server.failures import answer_failure
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.matching import (
@@ -36,6 +33,12 @@ from stainedglass_output_protection.server.matching import (
     path_below_root,
 )
 from stainedglass_output_protection.server.notices import Notices
+from stainedglass_output_protection.server.observation import Observation
+from stainedglass_output_protection.server.observer import (
+    OTHER_ROUTE,
+    Observer,
+    telling,
+)
 from stainedglass_output_protection.server.offer import (
     Offer,
     OfferRules,
@@ -43,7 +46,7 @@ from stainedglass_output_protection.server.offer import (
     read_offer,
 )
 from stainedglass_output_protection.server.options import Options
-from stainedglass_output_protection.server.probe import answer_probe
+from stainedglass_output_protection.server.own_routes import OWN_ROUTES
 from stainedglass_output_protection.server.refusals import (
     keys_unavailable,
     route_not_protected,
@@ -72,7 +75,8 @@ class ProtectionMiddleware:
 
     ``ring_of`` returns the key ring for a scope and raises ``KeysUnavailableError`` if
     there is none yet. ``replay_store`` makes the store that all processes of this
-    server share.
+    server share. ``observer`` is told of every request for a protected or unknown
+    route; None is the process's.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class ProtectionMiddleware:
         *,
         ring_of: Callable[[Scope], KeyRing],
         replay_store: Callable[[], ReplayStore] = lambda: ReplayStore(None),
+        observer: Observer | None = None,
     ) -> None:
         self._app = app
         self._options = options
@@ -96,6 +101,7 @@ class ProtectionMiddleware:
             requires_sealed=options.requires_sealed,
         )
         self._notices = Notices()
+        self._observer = telling(observer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -109,11 +115,9 @@ class ProtectionMiddleware:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if path_below_root(scope) == DOCUMENT_PATH:
-            await answer_document(scope, send, ring_of=self._ring_of)
-            return
-        if path_below_root(scope) == PROBE_PATH:
-            await answer_probe(scope, send)
+        answer_own = OWN_ROUTES.get(path_below_root(scope))
+        if answer_own is not None:
+            await answer_own(scope, send, ring_of=self._ring_of)
             return
         matched = matched_route(scope)
         route = self.route_of(matched)
@@ -124,10 +128,26 @@ class ProtectionMiddleware:
             answer = send if matched.allows else without_success(send)
             await self._app(scope, receive, answer)
             return
+        row = route.path or OTHER_ROUTE
+        with Observation(self._observer, row, send) as seen:
+            receive = seen.receiving(receive)
+            await self._serve_seen(scope, receive, send, matched, route, seen)
+
+    async def _serve_seen(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        matched: Matched,
+        route: Route,
+        seen: Observation,
+    ) -> None:
         try:
             if route.route_class is not RouteClass.PROTECTED:
                 self._notices.unknown_route(matched.path)
                 raise route_not_protected()
+            if PROCESS.draining.is_stopping:
+                raise keys_unavailable()
             ring = self._ring_of(scope)
             offer = await read_offer(
                 scope,
@@ -141,20 +161,23 @@ class ProtectionMiddleware:
             ring.current(unix_ms())
             admitted = self._admit(offer, route, ring)
         except RequestError as error:
-            logger.info("Request refused: %s, %s", error.code, matched.path)
-            await refuse(error, route, send)
+            seen.code = error.code
+            await refuse(error, route, seen.send)
         except KeysUnavailableError as error:
             logger.error("Request refused: %s", error)
-            await refuse(keys_unavailable(), route, send)
+            unavailable = keys_unavailable()
+            seen.code = unavailable.code
+            await refuse(unavailable, route, seen.send)
         else:
+            seen.is_keyless = offer.is_keyless
             if offer.is_keyless:
                 self._notices.keyless(route, self._options.keyless)
             app = self._app
             if admitted.refusal is not None:
-                logger.info("Request refused: %s", admitted.refusal.code)
+                seen.code = admitted.refusal.code
                 app = Refusing(admitted.refusal, route)
             if admitted.keys is None:
-                await app(admitted.scope, admitted.receive, send)
+                await app(admitted.scope, admitted.receive, seen.send)
             else:
                 responder = Responder(
                     keys=admitted.keys,
@@ -165,7 +188,12 @@ class ProtectionMiddleware:
                     send=send,
                     on_failure=admitted.release,
                 )
-                await _protect(app, admitted.scope, responder, offer.key)
+                seen.watch(responder)
+                await _protect(
+                    app, admitted.scope, responder, offer.key, seen.request_id
+                )
+                if responder.lacks_keys:
+                    seen.code = keys_unavailable().code
 
     def route_of(self, matched: Matched | None) -> Route | None:
         """Return the row for a matched route; None if nothing would serve it."""
@@ -208,16 +236,19 @@ class ProtectionMiddleware:
 
 
 async def _protect(
-    app: ASGIApp, scope: Scope, responder: Responder, client_key: bytes | None
+    app: ASGIApp,
+    scope: Scope,
+    responder: Responder,
+    client_key: bytes | None,
+    request_id: str,
 ) -> None:
-    # Unguessable and ours: clients choose X-Request-Id, routers repeat it.
-    request_id = secrets.token_hex(16)
     SHARED_REGISTRY[request_id] = client_key
     scope = inner_scope(scope)
     failure = None
     try:
         try:
             await app(scope, responder.receive, responder.send)
+            responder.end_of_call()
         except Exception as error:
             failure = error
         # Outside of its handler, or what fails now would carry its words along.

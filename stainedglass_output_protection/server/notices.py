@@ -9,6 +9,9 @@ from stainedglass_output_protection.server.policy import KeylessPolicy
 
 logger = logging.getLogger(__name__)
 
+# An application without a router has as many routes as anybody likes to ask for.
+_MAX_SAID = 100
+
 
 class Notices:
     """Remembers what one server has said."""
@@ -19,12 +22,13 @@ class Notices:
 
     def unknown_route(self, path: str) -> None:
         """Say once that a route is refused because nobody has classified it."""
-        if path not in self._said:
+        if path not in self._said and len(self._said) < _MAX_SAID:
             self._said.add(path)
             logger.warning(
                 "The route %s is in no table and is refused. To serve it, add it to "
                 "SG_PROTECTED_ROUTES, or in the clear to SG_CLEAR_ROUTES.",
-                path,
+                # Of an application without a router it is the client's own.
+                path.encode("unicode_escape").decode("ascii"),
             )
 
     def keyless(self, route: Route, policy: KeylessPolicy) -> None:

@@ -18,6 +18,8 @@ from stainedglass_output_protection.server.epochs import (
 class OwnEpochs:
     """Makes a new epoch every period. An ``EpochSource``."""
 
+    mode = "process"
+
     def __init__(self, times: EpochTimes, *, elapsed: Clock = elapsed_ms) -> None:
         self.times = times
         self._elapsed = elapsed

@@ -6,29 +6,33 @@ bytes: nothing of the request is in it, and nothing is remembered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import Scope, Send
 
-from stainedglass_output_protection.errors import RequestError
 from stainedglass_output_protection.protocol.path_probe import (
     PROBE_BODY,
     PROBE_HEADER,
     PROBE_VALUES,
 )
 from stainedglass_output_protection.protocol.routes import REFUSED
+from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.refusals import method_not_allowed
 from stainedglass_output_protection.server.refusing import refuse
 
 _METHODS: Final = ("GET", "HEAD")
 
 
-async def answer_probe(scope: Scope, send: Send) -> None:
-    """Answer with a comment and an event, and with one header sent twice."""
+async def answer_probe(
+    scope: Scope, send: Send, *, ring_of: Callable[[Scope], KeyRing]
+) -> None:
+    """Answer with a comment and an event, and with one header sent twice.
+
+    ``ring_of`` is not asked: it is there as for the other own routes.
+    """
     if scope["method"] not in _METHODS:
-        error = RequestError(
-            "The probe is fetched with GET.", code="method_not_allowed", status=405
-        )
-        await refuse(error, REFUSED, send)
+        await refuse(method_not_allowed(), REFUSED, send)
         return
     name = PROBE_HEADER.encode("ascii")
     headers = [

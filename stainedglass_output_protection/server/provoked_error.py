@@ -17,6 +17,15 @@ from stainedglass_output_protection.protocol.sealed_request import SealedRequest
 _APART_S: Final = 60.0
 
 
+def error_provoked() -> RequestError:
+    """Return the error that a request has asked for."""
+    return RequestError(
+        "This error was asked for, to show what is done with it on the way.",
+        code="error_provoked",
+        status=503,
+    )
+
+
 class ProvokedErrors:
     """Counts out the errors of one process. ``clock`` returns seconds."""
 
@@ -40,11 +49,7 @@ class ProvokedErrors:
         if now_s < self._next_s:
             return
         self._next_s = now_s + _APART_S
-        raise RequestError(
-            "This error was asked for, to show what is done with it on the way.",
-            code="error_provoked",
-            status=503,
-        )
+        raise error_provoked()
 
 
 # One for all that a process serves, as what is in front of it counts them.

@@ -56,9 +56,9 @@ def stored_response_refused() -> RequestError:
 
 
 def method_not_allowed() -> RequestError:
-    """Return the error for the key document, asked for with another method than GET."""
+    """Return the error for a route of ours, asked for with another method than GET."""
     return RequestError(
-        "The key document is fetched with GET.", code="method_not_allowed", status=405
+        "This route is fetched with GET.", code="method_not_allowed", status=405
     )
 
 

@@ -18,7 +18,7 @@ from stainedglass_output_protection.server.key_ring import EpochKey
 class ResponseKeys(NamedTuple):
     """Everything of an epoch that a response needs, so that its private key may go.
 
-    ``repr`` shows no secret.
+    ``key_id`` is the epoch's, in hex, for people to read. ``repr`` shows no secret.
     """
 
     client_public_key: bytes
@@ -28,6 +28,7 @@ class ResponseKeys(NamedTuple):
     suite: int = SUITE_X25519
     profile: int = PROFILE_OUTPUT
     request: RequestSecrets = NO_REQUEST
+    key_id: str = ""
 
     def __repr__(self) -> str:
         return f"ResponseKeys(profile={self.profile}, <redacted>)"
@@ -40,4 +41,5 @@ def output_keys(epoch_key: EpochKey, client_public_key: bytes) -> ResponseKeys:
         epoch_key.exchange(client_public_key),
         epoch_key.encoded_statement,
         epoch_key.public_key_base64,
+        key_id=epoch_key.key_id_hex,
     )

@@ -20,6 +20,8 @@ from stainedglass_output_protection.protocol.constants import SEALED_REQUEST_HEA
 from stainedglass_output_protection.protocol.routes import Route, RouteClass
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.matching import matched_route
+from stainedglass_output_protection.server.observation import Observation
+from stainedglass_output_protection.server.observer import Observer, telling
 from stainedglass_output_protection.server.offer import OPENED, values_of
 from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.refusals import keys_unavailable
@@ -48,7 +50,7 @@ class SealedAuthorizationMiddleware:
     """Puts a sealed request's ``Authorization`` where authentication looks for it.
 
     It must be outside of authentication; ``options`` and ``replay_store`` are those of
-    the ``ProtectionMiddleware`` inside.
+    the ``ProtectionMiddleware`` inside. ``observer`` is told of what is refused here.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class SealedAuthorizationMiddleware:
         *,
         ring_of: Callable[[Scope], KeyRing],
         replay_store: Callable[[], ReplayStore] = lambda: ReplayStore(None),
+        observer: Observer | None = None,
     ) -> None:
         self._app = app
         self._options = options
         self._ring_of = ring_of
         self._replay_store = functools.cache(replay_store)
+        self._observer = telling(observer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -73,14 +77,19 @@ class SealedAuthorizationMiddleware:
         try:
             opened = await self._opened(scope, receive, route)
         except RequestError as error:
-            logger.info("Request refused: %s, %s", error.code, route.path)
-            await refuse(error, route, send)
+            await self._refuse(error, route, send)
         except KeysUnavailableError as error:
             logger.error("Request refused: %s", error)
-            await refuse(keys_unavailable(), route, send)
+            await self._refuse(keys_unavailable(), route, send)
         else:
             if opened is not None:
                 await self._app(*opened, send)
+
+    async def _refuse(self, error: RequestError, route: Route, send: Send) -> None:
+        # What is let through is observed inside.
+        with Observation(self._observer, route.path, send) as seen:
+            seen.code = error.code
+            await refuse(error, route, seen.send)
 
     def _route(self, scope: Scope) -> Route | None:
         """Return the route that will serve a request, if that may be sealed.

@@ -135,6 +135,7 @@ def open_request(text: str, *, ring: KeyRing, offered: Sequence[str] = ()) -> Op
         message.suite,
         PROFILE_SEALED,
         RequestSecrets(request.response_secret, message.request_hash, digest),
+        epoch_key.key_id_hex,
     )
     return Opened(request, keys, epoch_key.retires_at)
 

@@ -33,6 +33,12 @@ from stainedglass_output_protection.server.own_epochs import (
 
 # Requests with unknown key ids make a process read the file this often at most.
 SHORTEST_LOOK_MS: Final = 50
+# Somebody may have asked for a new epoch: what each process knows of it is so old at most.
+LONGEST_LOOK_MS: Final = 1000
+_FILE_GONE: Final = (
+    "The file in which this server's processes share their epochs is gone or damaged. "
+    "Restart the server."
+)
 
 
 class SharedEpochs:
@@ -41,6 +47,8 @@ class SharedEpochs:
     ``path`` is a file with a ``Table``. It is opened for each look, and nothing of it
     is kept but times. All processes must be given the same ``times``.
     """
+
+    mode = "server"
 
     def __init__(
         self, path: Path, times: EpochTimes, *, elapsed: Clock = elapsed_ms
@@ -69,10 +77,7 @@ class SharedEpochs:
                 self._has_failed = False
                 self._spans = [epoch.span for epoch in epochs]
                 return epochs
-        raise KeysUnavailableError(
-            "The file in which this server's processes share their epochs is gone or "
-            "damaged. Restart the server."
-        )
+        raise KeysUnavailableError(_FILE_GONE)
 
     def check(self, now_ms: int) -> None:
         """Return: these keys are good at any time."""
@@ -94,21 +99,33 @@ class SharedEpochs:
         return self._may_look()
 
     def next_change_ms(self, now_ms: int) -> int:
-        """Return the time until the next epoch, or the next end of one."""
-        return next_change_ms(self._spans, self.times, self._elapsed())
+        """Return the time until the next epoch, the next end of one, or the next look."""
+        wait = next_change_ms(self._spans, self.times, self._elapsed())
+        return min(wait, LONGEST_LOOK_MS)
 
     def _may_look(self) -> bool:
         if self._looked_at is None:
             return True
         return self._elapsed() - self._looked_at >= SHORTEST_LOOK_MS
 
-    def _update(self, now_ms: int) -> tuple[Epoch, ...]:
+    def add(self, now_ms: int) -> None:
+        """Add an epoch now, due or not. One more than may live ends the oldest.
+
+        Raises:
+            KeysUnavailableError: the file is gone or damaged.
+        """
+        try:
+            self._update(now_ms, adds=True)
+        except (OSError, TableError):
+            raise KeysUnavailableError(_FILE_GONE) from None
+
+    def _update(self, now_ms: int, *, adds: bool = False) -> tuple[Epoch, ...]:
         with locked_table(self._path) as file:
             table = file.read()
             epochs = [it for it in table.epochs if not self.is_over(it.span, now_ms)]
             newest_start = table.newest_start
             newest = epochs[-1].span if epochs else None
-            if is_due(newest, self.times, now_ms, self._elapsed()):
+            if adds or is_due(newest, self.times, now_ms, self._elapsed()):
                 epoch = new_epoch(self.times, newest_start, now_ms, self._elapsed())
                 newest_start = epoch.span.start
                 epochs = keep_newest([*epochs, epoch], self.times)

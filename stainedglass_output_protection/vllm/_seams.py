@@ -24,6 +24,8 @@ from stainedglass_output_protection.vllm.call_sites import (
     SeamNotFoundError,
     find_call_sites,
 )
+from stainedglass_output_protection.vllm.draining import finishing_first
+from stainedglass_output_protection.vllm.metrics import showing
 from stainedglass_output_protection.vllm.options import refuse_leaks
 from stainedglass_output_protection.vllm.protection import (
     protecting,
@@ -139,9 +141,17 @@ def _call_sites() -> list[CallSite]:
 
 def _patch(module: ModuleType, site: CallSite) -> None:
     if site.builds:
-        replace(module, BUILD_APP, protecting)
+        replace(module, BUILD_APP, _building)
     if site.serves:
-        replace(module, SERVE_HTTP, serving_protected_only)
+        replace(module, SERVE_HTTP, _serving)
+
+
+def _building(build_app: Callable[..., Any]) -> Callable[..., Any]:
+    return showing(protecting(build_app))
+
+
+def _serving(serve_http: Callable[..., Any]) -> Callable[..., Any]:
+    return serving_protected_only(finishing_first(serve_http))
 
 
 def _dp_supervisor(command: Any) -> ModuleType:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from stainedglass_output_protection.server.sealed_authorization import (
-    SealedAuthorizationMiddleware,
-)
-from stainedglass_output_protection.vllm.middleware import (
+from stainedglass_output_protection.hosting.middleware_options import (
     options_of,
     replay_store_maker,
 )
+from stainedglass_output_protection.hosting.settings import load_settings
+from stainedglass_output_protection.server.sealed_authorization import (
+    SealedAuthorizationMiddleware,
+)
+from stainedglass_output_protection.vllm.environment import has_responses_store
 from stainedglass_output_protection.vllm.server_keys import ring_of
-from stainedglass_output_protection.vllm.settings import load_settings
 
 if TYPE_CHECKING:
     import fastapi
@@ -28,7 +29,7 @@ class AuthorizationLayer(SealedAuthorizationMiddleware):
         settings = load_settings()
         super().__init__(
             app,
-            options_of(settings),
+            options_of(settings, has_store=has_responses_store()),
             ring_of=ring_of,
             replay_store=replay_store_maker(settings),
         )

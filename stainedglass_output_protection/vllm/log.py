@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from stainedglass_output_protection.hosting.settings import load_settings
 from stainedglass_output_protection.vllm.redaction import (
     RedactingFactory,
     is_installed,
     redact_warnings,
 )
-from stainedglass_output_protection.vllm.settings import load_settings
 
 _PACKAGE: Final = "stainedglass_output_protection"
 _REQUEST_LOGGER: Final = "vllm.entrypoints.serve.utils.request_logger"

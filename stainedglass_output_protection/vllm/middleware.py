@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shutil
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,28 +21,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stainedglass_output_protection.protocol.routes import RouteTable
+from stainedglass_output_protection.hosting.middleware_options import (
+    options_of,
+    replay_store_maker,
+)
+from stainedglass_output_protection.hosting.settings import load_settings
 from stainedglass_output_protection.server.middleware import (
     ProtectionMiddleware,
 )
-from stainedglass_output_protection.server.options import Options
-from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.vllm.dispatch import dispatch_protected
-from stainedglass_output_protection.vllm.environment import (
-    has_responses_store,
-    replay_store_path,
-)
+from stainedglass_output_protection.vllm.environment import has_responses_store
 from stainedglass_output_protection.vllm.registry import get_shared_registry
 from stainedglass_output_protection.vllm.server_keys import ring_of
-from stainedglass_output_protection.vllm.settings import Settings, load_settings
-from stainedglass_output_protection.vllm.start_barrier import start_mark_ms
 
 if TYPE_CHECKING:
     import fastapi
-
-_REQUESTS_REMEMBERED = 1_000_000
-# In the replay store's file, its log included: measured, with some to spare.
-_BYTES_OF_A_REQUEST = 200
 
 BuildAppFunc: TypeAlias = Callable[[argparse.Namespace], "fastapi.FastAPI"]
 
@@ -78,7 +70,7 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
         self._server_key_header = settings.server_public_key_header_name
         self._protection = ProtectionMiddleware(
             inner,
-            options_of(settings),
+            options_of(settings, has_store=has_responses_store()),
             ring_of=ring_of,
             replay_store=replay_store_maker(settings),
         )
@@ -117,40 +109,6 @@ class UserPublicKeyMiddleware(BaseHTTPMiddleware):
             await self.app(scope, receive, send)
         finally:
             STACK_MIDDLEWARE.reset(token)
-
-
-def options_of(settings: Settings) -> Options:
-    """Return what the protection is told by the operator's settings."""
-    return Options(
-        client_key_header=settings.client_public_key_header_name,
-        client_key_member=settings.client_key_member_name,
-        server_key_header=settings.server_public_key_header_name,
-        routes=RouteTable(
-            protected=settings.protected_routes,
-            clear=settings.clear_routes,
-            shows_transfer="kv-transfer" in settings.allow_leaks,
-        ),
-        keyless=settings.keyless_requests,
-        has_store=has_responses_store(),
-        allows_stored="stored-responses" in settings.allow_leaks,
-        requires_sealed=settings.require_sealed_requests,
-        max_sealed_request=settings.max_sealed_request_bytes,
-        passed_headers=settings.passed_headers,
-    )
-
-
-def replay_store_maker(settings: Settings) -> Callable[[], ReplayStore]:
-    """Return what opens the replay store that all processes of this server share."""
-    # Keys of a fleet outlive this process, and with them what it has seen.
-    has_lasting_keys = settings.fleet_secret_file is not None
-    mark_ms = start_mark_ms() if has_lasting_keys else 0
-    path = replay_store_path()
-    capacity = _REQUESTS_REMEMBERED
-    if path is not None:
-        # It must never fill its file system, which may be a small one in memory.
-        room = shutil.disk_usage(path.parent).total // 4
-        capacity = min(capacity, max(1, room // _BYTES_OF_A_REQUEST))
-    return lambda: ReplayStore(path, capacity=capacity, mark_ms=mark_ms)
 
 
 class _WholeBody:

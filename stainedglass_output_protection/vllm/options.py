@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stainedglass_output_protection.errors import ConfigurationError
-from stainedglass_output_protection.vllm.environment import variable_of
-from stainedglass_output_protection.vllm.leaks import LEAKS
+from stainedglass_output_protection.hosting.environment import variable_of
+from stainedglass_output_protection.hosting.leaks import LEAKS
 
 
 class _Option(NamedTuple):

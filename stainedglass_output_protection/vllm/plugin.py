@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stainedglass_output_protection.vllm.environment import PLUGIN_NAME, is_marked
+from stainedglass_output_protection.hosting.environment import is_marked
+from stainedglass_output_protection.vllm.environment import PLUGIN_NAME
 
 if TYPE_CHECKING:
     import fastapi
@@ -41,10 +42,10 @@ class ProtectionEndpointPlugin:
 
     def attach_router(self, app: fastapi.FastAPI) -> None:
         """Protect ``app``; an error in here keeps vLLM from starting."""
-        from stainedglass_output_protection.vllm.identity import process_identity
+        from stainedglass_output_protection.hosting.identity import process_identity
+        from stainedglass_output_protection.hosting.settings import load_settings
         from stainedglass_output_protection.vllm.protection import protect_app
         from stainedglass_output_protection.vllm.report import report_settings
-        from stainedglass_output_protection.vllm.settings import load_settings
 
         protect_app(app)
         if not is_marked():  # ``sg-vllm`` has said it for all its processes.

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from stainedglass_output_protection.errors import ConfigurationError
-from stainedglass_output_protection.vllm.authorization import add_outermost
-from stainedglass_output_protection.vllm.environment import (
+from stainedglass_output_protection.hosting.environment import (
     FLEET_VARIABLE,
     IDENTITY_VARIABLE,
     epoch_table_path,
 )
-from stainedglass_output_protection.vllm.evidence import load_evidence_provider
-from stainedglass_output_protection.vllm.fleet import MAKE_FLEET
-from stainedglass_output_protection.vllm.identity import process_identity
+from stainedglass_output_protection.hosting.evidence import load_evidence_provider
+from stainedglass_output_protection.hosting.fleet import MAKE_FLEET
+from stainedglass_output_protection.hosting.identity import process_identity
+from stainedglass_output_protection.hosting.settings import Settings, load_settings
+from stainedglass_output_protection.vllm.authorization import add_outermost
 from stainedglass_output_protection.vllm.log import join_vllm_logging
 from stainedglass_output_protection.vllm.middleware import (
     STACK_MIDDLEWARE,
@@ -32,7 +33,6 @@ from stainedglass_output_protection.vllm.server_keys import (
     add_key_lifespan,
     has_key_lifespan,
 )
-from stainedglass_output_protection.vllm.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import fastapi

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
@@ -11,19 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from starlette.types import Scope
 
 from stainedglass_output_protection.errors import KeysUnavailableError
-from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.epochs import EpochSource, EpochTimes
-from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
+from stainedglass_output_protection.hosting.keys import make_key_ring, rotating
+from stainedglass_output_protection.hosting.settings import load_settings
+from stainedglass_output_protection.hosting.start_barrier import pass_the_mark
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.rotation import rotate_periodically
-from stainedglass_output_protection.server.shared_epochs import SharedEpochs
-from stainedglass_output_protection.vllm.environment import epoch_table_path
-from stainedglass_output_protection.vllm.evidence import load_evidence_provider
-from stainedglass_output_protection.vllm.fleet import read_fleet_file
-from stainedglass_output_protection.vllm.identity import process_identity
-from stainedglass_output_protection.vllm.settings import Settings, load_settings
-from stainedglass_output_protection.vllm.start_barrier import pass_the_mark
 
 if TYPE_CHECKING:
     import fastapi
@@ -56,16 +47,10 @@ def ephemeral_key_lifespan_factory(
         async def key_lifespan(app: fastapi.FastAPI) -> AsyncIterator[Any]:
             ring = _install_ring(app, refresh_time)
             # From here on only the ring is used: vLLM's lifespan deletes ``app.state``.
-            task = asyncio.create_task(rotate_periodically(ring))
-            try:
-                async with lifespan(app) as state:
-                    if load_settings().fleet_secret_file is not None:
-                        await pass_the_mark()
-                    yield state
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            async with rotating(ring), lifespan(app) as state:
+                if load_settings().fleet_secret_file is not None:
+                    await pass_the_mark()
+                yield state
 
         return key_lifespan
 
@@ -128,22 +113,6 @@ def ring_of(scope: Scope) -> KeyRing:
 
 
 def _install_ring(app: fastapi.FastAPI, period: float) -> KeyRing:
-    settings = load_settings()
-    ring = KeyRing(
-        process_identity(settings.identity_key_file),
-        _epoch_source(settings, period),
-        evidence=load_evidence_provider(settings.evidence_provider),
-    )
-    ring.tick(unix_ms())
+    ring = make_key_ring(load_settings(), period)
     setattr(app.state, _STATE_NAME, ring)
     return ring
-
-
-def _epoch_source(settings: Settings, period: float) -> EpochSource:
-    """Return where this process's epochs come from; a fleet's file has its own period."""
-    if settings.fleet_secret_file is not None:
-        fleet = read_fleet_file(settings.fleet_secret_file).fleet
-        return FleetEpochs(fleet, unix_ms())
-    times = EpochTimes(max(1, round(period * 1000)), settings.key_overlap_epochs)
-    shared = epoch_table_path()
-    return OwnEpochs(times) if shared is None else SharedEpochs(shared, times)

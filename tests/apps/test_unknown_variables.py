@@ -15,7 +15,7 @@ from stainedglass_output_protection.apps.unknown_variables import (
     unknown_variables,
 )
 from stainedglass_output_protection.client.settings import described_settings
-from stainedglass_output_protection.vllm.settings import Settings
+from stainedglass_output_protection.hosting.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 

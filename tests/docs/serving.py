@@ -48,12 +48,12 @@ class _Parsed(Exception):
 
 def _problem_of(recorded: dict[str, Any]) -> str:
     from stainedglass_output_protection.errors import ConfigurationError
-    from stainedglass_output_protection.vllm import _seams
-    from stainedglass_output_protection.vllm.options import refuse_early
-    from stainedglass_output_protection.vllm.settings import (
+    from stainedglass_output_protection.hosting.settings import (
         load_settings,
         setting_warnings,
     )
+    from stainedglass_output_protection.vllm import _seams
+    from stainedglass_output_protection.vllm.options import refuse_early
 
     def stop(version: str) -> None:
         raise _Parsed

@@ -11,8 +11,8 @@ import pytest
 from stainedglass_output_protection.apps.commands import sg_vllm
 from stainedglass_output_protection.client import settings as client_module
 from stainedglass_output_protection.client.settings import ClientSettings
-from stainedglass_output_protection.vllm.environment import variable_of
-from stainedglass_output_protection.vllm.settings import Settings, load_settings
+from stainedglass_output_protection.hosting.environment import variable_of
+from stainedglass_output_protection.hosting.settings import Settings, load_settings
 from tests.docs.blocks import ROOT
 from tests.docs.tables import name_in, rows_below
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from stainedglass_output_protection.errors import KeysUnavailableError
+from stainedglass_output_protection.hosting.private_files import make_private_file
 from stainedglass_output_protection.server import shared_epochs
 from stainedglass_output_protection.server.epoch_table import Table
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import EpochKey, KeyRing
-from stainedglass_output_protection.server.shared_epochs import SharedEpochs
-from stainedglass_output_protection.vllm.private_files import make_private_file
+from stainedglass_output_protection.server.shared_epochs import (
+    LONGEST_LOOK_MS,
+    SharedEpochs,
+)
 from tests.rings import HOUR, Clocks, ring_of_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +64,51 @@ def test_a_process_that_starts_later_ticks_with_the_others(table: Path) -> None:
     clocks.go(HOUR // 3)
     second = process(table, clocks)
     assert key_id(second.current(clocks.now)) == key_id(first.current(clocks.now))
-    assert second.next_tick_ms(clocks.now) == HOUR - HOUR // 3
+    assert second.next_tick_ms(clocks.now) == LONGEST_LOOK_MS
+    second.tick(clocks.go(HOUR - HOUR // 3 - 500))
+    assert second.next_tick_ms(clocks.now) == 500
+
+
+def test_an_epoch_that_is_asked_for_answers_in_every_process_after_a_look(
+    table: Path,
+) -> None:
+    clocks = Clocks()
+    parent = SharedEpochs(table, TIMES, elapsed=clocks.elapsed)
+    first, second = process(table, clocks), process(table, clocks)
+    old = first.current(clocks.now)
+    clocks.go(HOUR // 3)
+    parent.add(clocks.now)
+    # None is due, so nobody looks before the time to look has come.
+    assert second.next_tick_ms(clocks.now) == LONGEST_LOOK_MS
+    clocks.go(LONGEST_LOOK_MS)
+    for ring in (first, second):
+        ring.tick(clocks.now)
+        new = ring.current(clocks.now)
+        assert new.statement.epoch == clocks.now - LONGEST_LOOK_MS
+        assert ring.by_id(key_id(old), clocks.now) is not None
+    # Its own period has begun.
+    clocks.go(HOUR - 2 * LONGEST_LOOK_MS)
+    assert first.next_tick_ms(clocks.now) == LONGEST_LOOK_MS
+    # One more, and the first is gone: as many live as are meant to.
+    parent.add(clocks.now)
+    for ring in (first, second):
+        ring.tick(clocks.now)
+        assert ring.by_id(key_id(old), clocks.now) is None
+        assert ring.state(clocks.now).live == 2
+    assert len(Table.decode(table.read_bytes()).epochs) == 2
+
+
+def test_an_epoch_may_be_asked_for_before_any_process_has_started(table: Path) -> None:
+    clocks = Clocks()
+    SharedEpochs(table, TIMES, elapsed=clocks.elapsed).add(clocks.now)
+    first, second = process(table, clocks), process(table, clocks)
+    assert first.current(clocks.now).statement.epoch == clocks.now
+    assert key_id(first.current(clocks.now)) == key_id(second.current(clocks.now))
+
+
+def test_an_epoch_that_is_asked_for_needs_the_file(tmp_path: Path) -> None:
+    with pytest.raises(KeysUnavailableError, match="gone or damaged"):
+        SharedEpochs(tmp_path / "nowhere", TIMES).add(0)
 
 
 def test_a_key_that_another_process_has_made_is_found_by_its_id(table: Path) -> None:

@@ -22,6 +22,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stainedglass_output_protection.errors import DecryptionError
+from stainedglass_output_protection.hosting.fleet import (
+    advance_fleet_file,
+    read_fleet_file,
+)
+from stainedglass_output_protection.hosting.private_files import make_private_file
 from stainedglass_output_protection.protocol.epoch_keys import EpochKeys
 from stainedglass_output_protection.protocol.key_document import KeyDocument
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
@@ -40,11 +45,6 @@ from stainedglass_output_protection.server.fleet_secret import (
 from stainedglass_output_protection.server.key_ring import EpochKey
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.shared_epochs import SharedEpochs
-from stainedglass_output_protection.vllm.fleet import (
-    advance_fleet_file,
-    read_fleet_file,
-)
-from stainedglass_output_protection.vllm.private_files import make_private_file
 from tests.rings import HOUR, Clocks, ring_of_source
 
 TIMES = EpochTimes(HOUR)

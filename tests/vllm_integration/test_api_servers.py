@@ -73,7 +73,7 @@ async def test_two_hundred_requests_open_under_one_generated_identity(
 def test_replay_is_refused_by_whichever_process_gets_it(
     two_servers: Server, generated_identity: str
 ) -> None:
-    refused = re.compile(r"\(ApiServer_(\d) .*Request refused: request_replayed")
+    refused = re.compile(r"\(ApiServer_(\d) .*code=request_replayed")
     assert not refused.search(two_servers.log)
     path, body = BY_NAME["canary"].request(MODEL)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import inspect
 import io
 import os
 import pickle
@@ -60,7 +61,7 @@ def check_every_call_site_builds_protected_apps() -> None:
 
 def check_an_app_that_is_not_protected_is_not_served() -> None:
     for site in SITES:
-        app = site.build_app.__wrapped__(vllm_arguments(), ("render",))
+        app = inspect.unwrap(site.build_app)(vllm_arguments(), ("render",))
         served = refusal_of(asyncio.run, site.serve_http(app, sock=None))
         assert "not protected" in served
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from starlette.middleware.base import BaseHTTPMiddleware
 
+from stainedglass_output_protection.hosting.environment import variable_of
+from stainedglass_output_protection.hosting.settings import Settings
 from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.vllm import (
     entrypoint,
@@ -17,9 +19,7 @@ from stainedglass_output_protection.vllm import (
     registry,
     server_keys,
 )
-from stainedglass_output_protection.vllm.environment import variable_of
 from stainedglass_output_protection.vllm.middleware import UserPublicKeyMiddleware
-from stainedglass_output_protection.vllm.settings import Settings
 from tests.vllm_layer.app import build_app
 
 EMPTY = inspect.Parameter.empty

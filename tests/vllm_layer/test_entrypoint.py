@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting.environment import is_marked
 from stainedglass_output_protection.vllm import environment
 from stainedglass_output_protection.vllm.entrypoint import main
 from stainedglass_output_protection.vllm.log import join_vllm_logging
@@ -219,8 +220,8 @@ def test_plugin_list_is_appended_to_and_never_made(
 ) -> None:
     if before is not None:
         monkeypatch.setenv("VLLM_PLUGINS", before)
-    assert not environment.is_marked()
+    assert not is_marked()
     environment.mark_for_children()
     environment.mark_for_children()
-    assert environment.is_marked()
+    assert is_marked()
     assert os.environ.get("VLLM_PLUGINS") == after

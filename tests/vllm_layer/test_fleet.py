@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting import fleet as fleet_module
+from stainedglass_output_protection.hosting.fleet import (
+    advance_fleet_file,
+    read_fleet_file,
+)
 from stainedglass_output_protection.protocol.encoding import encode_base64
 from stainedglass_output_protection.protocol.ratchet import Ratchet
 from stainedglass_output_protection.server.epochs import EpochTimes
@@ -16,11 +21,6 @@ from stainedglass_output_protection.server.fleet_secret import (
     FleetSecret,
     fleet_text,
     parse_fleet_text,
-)
-from stainedglass_output_protection.vllm import fleet as fleet_module
-from stainedglass_output_protection.vllm.fleet import (
-    advance_fleet_file,
-    read_fleet_file,
 )
 
 HOUR = 3_600_000

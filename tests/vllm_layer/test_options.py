@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stainedglass_output_protection.errors import ConfigurationError
-from stainedglass_output_protection.vllm.leaks import LEAKS
+from stainedglass_output_protection.hosting.leaks import LEAKS
 from stainedglass_output_protection.vllm.options import refuse_early
 
 ROOT = Path(__file__).resolve().parents[2]

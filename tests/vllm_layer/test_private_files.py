@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stainedglass_output_protection.vllm import private_files
-from stainedglass_output_protection.vllm.private_files import (
+from stainedglass_output_protection.hosting import private_files
+from stainedglass_output_protection.hosting.private_files import (
     make_private_file,
     make_private_folder,
     read_private_file,
@@ -43,7 +43,7 @@ def test_the_folder_is_private_and_goes_with_its_process(
 ) -> None:
     program = (
         "import os\n"
-        "from stainedglass_output_protection.vllm import private_files\n"
+        "from stainedglass_output_protection.hosting import private_files\n"
         f"private_files._MEMORY_FOLDER = {folder!r}\n"
         "path = private_files.make_private_folder()\n"
         "(path / 'replay').write_bytes(b'x')\n"
@@ -69,7 +69,7 @@ def test_the_folder_is_private_and_goes_with_its_process(
 def holder(folder: Path) -> subprocess.Popen[str]:
     """Start a process that makes a private folder there, and prints where."""
     program = (
-        "from stainedglass_output_protection.vllm import private_files\n"
+        "from stainedglass_output_protection.hosting import private_files\n"
         f"private_files._MEMORY_FOLDER = {str(folder)!r}\n"
         "path = private_files.make_private_folder()\n"
         "(path / 'replay').write_bytes(b'x')\n"
@@ -122,7 +122,7 @@ def test_a_child_that_outlives_a_killed_server_keeps_its_folder(
     monkeypatch.setattr(private_files, "_MEMORY_FOLDER", str(tmp_path))
     program = (
         "import os\n"
-        "from stainedglass_output_protection.vllm import private_files\n"
+        "from stainedglass_output_protection.hosting import private_files\n"
         f"private_files._MEMORY_FOLDER = {str(tmp_path)!r}\n"
         "path = private_files.make_private_folder()\n"
         "if os.fork() == 0:\n"

@@ -13,6 +13,8 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from stainedglass_output_protection.errors import KeysUnavailableError
+from stainedglass_output_protection.hosting import environment, start_barrier
+from stainedglass_output_protection.hosting.private_files import make_private_file
 from stainedglass_output_protection.protocol.key_document import KeyDocument
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epoch_table import Table
@@ -20,8 +22,6 @@ from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.shared_epochs import SharedEpochs
-from stainedglass_output_protection.vllm import environment, start_barrier
-from stainedglass_output_protection.vllm.private_files import make_private_file
 from stainedglass_output_protection.vllm.server_keys import (
     ephemeral_key_lifespan_factory,
     inject_key_lifespan,

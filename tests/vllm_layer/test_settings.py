@@ -11,24 +11,24 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting import environment
+from stainedglass_output_protection.hosting.evidence import load_evidence_provider
+from stainedglass_output_protection.hosting.identity import (
+    process_identity,
+    read_identity_file,
+    write_identity_file,
+)
+from stainedglass_output_protection.hosting.settings import (
+    load_settings,
+    setting_warnings,
+)
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.fleet_secret import (
     FleetSecret,
     fleet_text,
 )
-from stainedglass_output_protection.vllm import environment
-from stainedglass_output_protection.vllm.evidence import load_evidence_provider
-from stainedglass_output_protection.vllm.identity import (
-    process_identity,
-    read_identity_file,
-    write_identity_file,
-)
 from stainedglass_output_protection.vllm.report import report_settings
-from stainedglass_output_protection.vllm.settings import (
-    load_settings,
-    setting_warnings,
-)
 
 CLIENT_HEADER = "SG_CLIENT_PUBLIC_KEY_HEADER_NAME"
 SERVER_HEADER = "SG_SERVER_PUBLIC_KEY_HEADER_NAME"

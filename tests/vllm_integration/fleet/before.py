@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stainedglass_output_protection.client import protected_client
+from stainedglass_output_protection.hosting.fleet import read_fleet_file
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from stainedglass_output_protection.protocol.key_document import KeyDocument
 from stainedglass_output_protection.server.clock import unix_ms
@@ -21,7 +22,6 @@ from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
 from stainedglass_output_protection.server.fleet_secret import FleetSecret, fleet_text
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.vllm.fleet import read_fleet_file
 from tests.tiny_dialogues import BY_NAME
 from tests.vllm_integration.attacks.relay import DOCUMENT, Relay, Reply, Request
 from tests.vllm_integration.conftest import Identity

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting.environment import EVIDENCE_VARIABLE
 from stainedglass_output_protection.server.evidence import EvidenceProvider
-from stainedglass_output_protection.vllm.environment import EVIDENCE_VARIABLE
 
 
 def load_evidence_provider(name: str | None) -> EvidenceProvider | None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from stainedglass_output_protection.errors import ConfigurationError
-from stainedglass_output_protection.protocol.identity import IdentityKey
-from stainedglass_output_protection.vllm.environment import IDENTITY_VARIABLE
-from stainedglass_output_protection.vllm.private_files import (
+from stainedglass_output_protection.hosting.environment import IDENTITY_VARIABLE
+from stainedglass_output_protection.hosting.private_files import (
     SharedFileError,
     make_private_file,
     read_private_file,
 )
+from stainedglass_output_protection.protocol.identity import IdentityKey
 
 MAKE_IDENTITY: Final = "Make one: sg-vllm keys generate --identity FILE"
 # How the PKCS #8 form of an Ed25519 key begins, with and without its armour.

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting.environment import FLEET_VARIABLE
+from stainedglass_output_protection.hosting.private_files import (
+    SharedFileError,
+    open_private_file,
+    read_private_file,
+)
 from stainedglass_output_protection.protocol.ratchet import Ratchet
 from stainedglass_output_protection.server.fleet_secret import (
     MAGIC,
     FleetSecret,
     FleetText,
     parse_fleet_text,
-)
-from stainedglass_output_protection.vllm.environment import FLEET_VARIABLE
-from stainedglass_output_protection.vllm.private_files import (
-    SharedFileError,
-    open_private_file,
-    read_private_file,
 )
 
 MAKE_FLEET: Final = "Make one: sg-vllm keys generate --fleet FILE"

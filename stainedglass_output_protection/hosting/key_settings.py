@@ -10,16 +10,16 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting.environment import PREFIX, variable_of
+from stainedglass_output_protection.hosting.fleet import read_fleet_file
+from stainedglass_output_protection.hosting.identity import (
+    MAKE_IDENTITY,
+    read_identity_file,
+)
 from stainedglass_output_protection.protocol.constants import MAX_EPOCH_LIFE_MS
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epochs import MAX_OVERLAP, EpochTimes
 from stainedglass_output_protection.server.fleet_epochs import require_near
-from stainedglass_output_protection.vllm.environment import PREFIX, variable_of
-from stainedglass_output_protection.vllm.fleet import read_fleet_file
-from stainedglass_output_protection.vllm.identity import (
-    MAKE_IDENTITY,
-    read_identity_file,
-)
 
 # An epoch lives for two periods at least (protocol.md#epoch-keys).
 _MAX_REFRESH_S = MAX_EPOCH_LIFE_MS / 2 / 1000

@@ -1,0 +1,1 @@
+"""``sg-vllm sidecar``: the protection in front of an engine that cannot be touched."""

@@ -1,0 +1,135 @@
+"""``sg-vllm sidecar``: sealed answers from an engine that knows nothing of sealing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stainedglass_output_protection.errors import ConfigurationError
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--upstream",
+    required=True,
+    metavar="URL|unix:PATH",
+    help="The engine: http://127.0.0.1:30000, https://..., or unix:/run/engine.sock.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8100, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--uds", type=_FILE, help="Listen at this path in place of host and port."
+)
+@click.option(
+    "--ca-file", type=_FILE, help="Certificates to trust, for an engine with https."
+)
+@click.option(
+    "--allow-clear-upstream",
+    is_flag=True,
+    help="Let answers travel in the clear from an engine on another machine.",
+)
+@click.option(
+    "--health-path",
+    default="/health",
+    show_default=True,
+    help="What readiness asks the engine for.",
+)
+@click.option(
+    "--keeps-no-responses",
+    is_flag=True,
+    help="The engine keeps no responses, so requests need not say store: false.",
+)
+@click.option(
+    "--connect-timeout",
+    "connect_s",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0.001),
+    help="Seconds to reach the engine.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=600.0,
+    show_default=True,
+    type=click.FloatRange(0.001),
+    help="Seconds without a byte from the engine.",
+)
+@click.option(
+    "--max-request",
+    "max_request",
+    default=64,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="The largest request, in MiB.",
+)
+@click.option(
+    "--grace",
+    "grace_s",
+    default=30,
+    show_default=True,
+    type=click.IntRange(0, 3600),
+    help="Seconds that running answers get when the sidecar is stopped.",
+)
+def sidecar(upstream: str, **options: Any) -> None:
+    """Seal the answers of an engine that you cannot change.
+
+    It stands in front of the engine and takes requests as `sg-vllm serve` does. The
+    settings of the protection are the same SG_ variables: see `sg-vllm settings`.
+    """  # fmt: skip
+    try:
+        from stainedglass_output_protection.apps.forwarding import Limits
+        from stainedglass_output_protection.apps.sidecar.application import make_sidecar
+        from stainedglass_output_protection.apps.sidecar.running import (
+            listening,
+            run,
+            shown,
+        )
+        from stainedglass_output_protection.apps.sidecar.upstream import connect
+
+        engine = connect(
+            upstream,
+            ca_file=options["ca_file"],
+            allow_clear=options["allow_clear_upstream"],
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"The sidecar needs {error.name}: install the extras [cli] and [server]: "
+            "pip install 'stainedglass-output-protection[cli,server]'"
+        ) from None
+    health_path = options["health_path"]
+    if not health_path.startswith("/"):
+        raise ConfigurationError("--health-path must begin with a slash.")
+    limits = Limits(
+        request_bytes=options["max_request"] * 1024 * 1024,
+        connect_s=options["connect_s"],
+        silence_s=options["timeout_s"],
+    )
+    _log_to_stderr()
+    app = make_sidecar(
+        engine,
+        limits=limits,
+        keeps_responses=not options["keeps_no_responses"],
+        health_path=health_path,
+    )
+    with listening(options["host"], options["port"], options["uds"]) as listener:
+        click.echo(f"The sidecar listens on {shown(listener)}\n  engine: {engine.name}")
+        sys.stdout.flush()
+        if not run(app, listener, grace_s=options["grace_s"]):
+            raise ConfigurationError(
+                "The sidecar could not start: its log says why, in the lines above."
+            )
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("stainedglass_output_protection")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,95 @@
+"""The way from the sidecar to its engine: its address, and a plain HTTP transport."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from stainedglass_output_protection.apps.proxy.upstream import parse_base_url
+from stainedglass_output_protection.errors import ConfigurationError
+
+_UNIX: Final = "unix:"
+_LIBRARIES: Final = ("httpx2", "httpx")
+# Less than the 5 s after which many engines close a connection that is idle.
+_IDLE_S: Final = 4.0
+
+
+class Upstream(NamedTuple):
+    """``transport`` is an async one of ``library``; ``name`` is for people."""
+
+    library: Any
+    transport: Any
+    base_url: str
+    name: str
+
+
+def connect(address: str, *, ca_file: Path | None, allow_clear: bool) -> Upstream:
+    """Return the way to the engine at a URL or ``unix:PATH``. Nothing is sent yet.
+
+    The proxy variables of the environment are not heeded: the engine is near, and what
+    is sent to it is plaintext.
+
+    Raises:
+        ConfigurationError: the address or the CA file is wrong, or plaintext would
+            leave this machine and ``allow_clear`` does not say that it may.
+    """
+    socket_path = None
+    if address.startswith(_UNIX):
+        socket_path = address.removeprefix(_UNIX).removeprefix("//")
+        if not socket_path:
+            raise ConfigurationError("--upstream unix: needs a path behind it.")
+        base_url = "http://localhost"
+    else:
+        base_url = parse_base_url(address)
+        if not (allow_clear or _stays_private(base_url)):
+            raise ConfigurationError(
+                f"Answers would travel in the clear between {base_url} and the sidecar: "
+                "have the engine on this machine, or use https, or a socket. If nobody "
+                "can read that network, say --allow-clear-upstream."
+            )
+    library = _library()
+    transport = library.AsyncHTTPTransport(
+        verify=_context(ca_file),
+        trust_env=False,
+        uds=socket_path,
+        limits=library.Limits(
+            max_connections=None,
+            max_keepalive_connections=100,
+            keepalive_expiry=_IDLE_S,
+        ),
+    )
+    name = base_url if socket_path is None else _UNIX + socket_path
+    return Upstream(library, transport, base_url, name)
+
+
+def _stays_private(base_url: str) -> bool:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        is_tls = isinstance(error, ssl.SSLError)
+        reason = "it holds no certificate" if is_tls else error.strerror
+    raise ConfigurationError(f"The CA file {ca_file} cannot be used ({reason}).")
+
+
+def _library() -> Any:
+    for name in _LIBRARIES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ModuleNotFoundError("No module named 'httpx2'", name="httpx2")

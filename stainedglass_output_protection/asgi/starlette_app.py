@@ -1,0 +1,85 @@
+"""Protects a Starlette or FastAPI application in place.
+
+In place, because the protection belongs inside of the application's own middleware:
+what logs, caches or compresses answers then has ciphertext.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stainedglass_output_protection.asgi.parts import Parts
+from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.server.openapi import describe_in_openapi
+
+_NOT_INNERMOST = (
+    "The protection is not the innermost middleware of this application, so plaintext "
+    "could leave it: call protect() after what appends to its list of middleware."
+)
+
+
+def protect_in_place(app: Starlette, parts: Parts) -> None:
+    """Add the protection to an application that is not yet serving.
+
+    Raises:
+        ConfigurationError: it is protected already.
+    """
+    if any(_is_ours(item) for item in app.user_middleware):
+        raise ConfigurationError("This application is protected already.")
+    seen = _Seen()
+    app.user_middleware.append(Middleware(_Innermost, parts=parts, seen=seen))
+    if parts.moves_authorization:
+        app.user_middleware.insert(0, Middleware(_Outermost, parts=parts))
+    # Some build it early, and then the addition would have no effect.
+    app.middleware_stack = None
+    inner = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(served: Starlette) -> AsyncIterator[Any]:
+        # What the list of middleware says may not be what was built.
+        if not seen.has_passed:
+            raise ConfigurationError(_NOT_INNERMOST)
+        async with parts.keys.living(), inner(served) as state:
+            await parts.keys.ready()
+            yield state
+
+    app.router.lifespan_context = lifespan
+    describe_in_openapi(app, parts.options)
+
+
+class _Seen:
+    """Whether a lifespan has passed our middleware on its way."""
+
+    has_passed = False
+
+
+class _Innermost:
+    def __init__(self, app: ASGIApp, parts: Parts, seen: _Seen) -> None:
+        if not isinstance(app, ExceptionMiddleware):
+            raise ConfigurationError(_NOT_INNERMOST)
+        self._seen = seen
+        self._protected = parts.protected(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self._seen.has_passed = True
+        await self._protected(scope, receive, send)
+
+
+class _Outermost:
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        self._authorized = parts.authorized(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._authorized(scope, receive, send)
+
+
+def _is_ours(item: Middleware) -> bool:
+    return isinstance(item.cls, type) and issubclass(item.cls, _Innermost)

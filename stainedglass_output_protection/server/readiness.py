@@ -1,0 +1,60 @@
+"""Whether this process has a usable key, for probes: needs no key and no authorization."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.types import Scope, Send
+
+from stainedglass_output_protection.errors import KeysUnavailableError
+from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
+from stainedglass_output_protection.protocol.routes import REFUSED
+from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.draining import PROCESS
+from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.refusals import method_not_allowed
+from stainedglass_output_protection.server.refusing import refuse
+
+READY_PATH: Final = f"{DOCUMENT_PATH}/ready"
+_METHODS = ("GET", "HEAD")
+
+
+async def answer_readiness(
+    scope: Scope, send: Send, *, ring_of: Callable[[Scope], KeyRing]
+) -> None:
+    """Answer 200 with the key that is in force, or 503 with the reason why none is."""
+    if scope["method"] not in _METHODS:
+        await refuse(method_not_allowed(), REFUSED, send)
+        return
+    try:
+        if PROCESS.draining.is_stopping:
+            raise KeysUnavailableError("The server is stopping: it takes no requests.")
+        status, members = 200, _state_of(ring_of(scope), unix_ms())
+    except KeysUnavailableError as error:
+        # Its words are ours, with names of settings and times; the ring has logged them.
+        status, members = 503, {"ready": False, "reason": str(error)}
+    body = json.dumps(members).encode("ascii")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    shown = body if scope["method"] == "GET" else b""
+    await send({"type": "http.response.body", "body": shown})
+
+
+def _state_of(ring: KeyRing, now_ms: int) -> dict[str, Any]:
+    key = ring.current(now_ms)
+    state = ring.state(now_ms)
+    return {
+        "ready": True,
+        "mode": state.mode,
+        "key_id": key.key_id_hex,
+        "key_age_s": max(0, now_ms - key.span.start) // 1000,
+        # When nothing could be answered any more if no other key is made.
+        "expires_in_s": max(0, (state.retires_at or now_ms) - now_ms) // 1000,
+        "live_keys": state.live,
+    }

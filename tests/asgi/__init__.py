@@ -1,0 +1,1 @@
+"""Tests of ``asgi.protect``: any application, whatever engine is behind it."""

@@ -1,0 +1,208 @@
+"""Keys come and go with the application, whatever its server does about lifespans."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from stainedglass_output_protection.asgi import protect
+from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.hosting import start_barrier
+from stainedglass_output_protection.protocol.keys import ClientKeyPair
+from tests.apps.proxy.running import served as served_with
+from tests.asgi.applications import (
+    KINDS,
+    Bare,
+    Identity,
+    fastapi_app,
+    served,
+    starlette_app,
+    started,
+    without_lifespan,
+)
+from tests.asgi_driver import answering, call, header_of
+
+OF_EACH_KIND = pytest.mark.parametrize("kind", KINDS)
+DOCUMENT = "/.well-known/output-protection"
+SERVER_KEY = b"x-server-public-key"
+
+
+def other_tasks() -> set[asyncio.Task[Any]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def status_of(app: Any) -> int:
+    status: int = (await call(app, key_pair=ClientKeyPair.generate()))[0]["status"]
+    return status
+
+
+@OF_EACH_KIND
+async def test_the_task_that_renews_keys_ends_with_the_application(
+    identity: Identity, kind: str
+) -> None:
+    app = protect(KINDS[kind](), identity_key_file=identity.path)
+    for _ in range(50):
+        async with started(app):
+            assert await status_of(app) == 200
+        assert not other_tasks()
+        assert await status_of(app) == 503
+
+
+@OF_EACH_KIND
+async def test_keys_are_renewed(identity: Identity, kind: str) -> None:
+    app = protect(
+        KINDS[kind](), identity_key_file=identity.path, key_refresh_time_s=0.1
+    )
+    seen: set[bytes] = set()
+    async with started(app):
+        while len(seen) < 3:
+            sent = await call(app, key_pair=ClientKeyPair.generate())
+            seen.update(header_of(sent, SERVER_KEY))
+            await asyncio.sleep(0.02)
+
+
+@OF_EACH_KIND
+def test_without_a_lifespan_keys_are_made_with_the_first_request(
+    identity: Identity, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = protect(KINDS[kind](), identity_key_file=identity.path)
+    with served_with(without_lifespan(app)) as port:
+        told = [httpx2.get(f"http://127.0.0.1:{port}{DOCUMENT}") for _ in range(3)]
+
+    assert {it.status_code for it in told} == {200}
+    assert len({it.json()["key_id"] for it in told}) == 1
+    warnings = [it for it in caplog.messages if "lifespan" in it]
+    assert len(warnings) == 1
+
+
+@OF_EACH_KIND
+async def test_without_a_lifespan_keys_are_renewed_too(
+    identity: Identity, kind: str
+) -> None:
+    app = protect(
+        KINDS[kind](), identity_key_file=identity.path, key_refresh_time_s=0.1
+    )
+    assert await status_of(app) == 200
+    (task,) = other_tasks()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    # As when a worker gets another event loop.
+    assert await status_of(app) == 200
+    (task,) = other_tasks()
+    task.cancel()
+
+
+def test_an_application_that_knows_no_lifespan_has_keys_before_it_is_asked(
+    identity: Identity, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(protect(Bare(), identity_key_file=identity.path)) as url:
+        assert not [it for it in caplog.messages if "first request" in it]
+        assert httpx2.get(url + DOCUMENT).status_code == 200
+    assert not [it for it in caplog.messages if "first request" in it]
+
+
+async def test_an_application_that_answers_to_anything_has_keys(
+    identity: Identity,
+) -> None:
+    app = protect(answering(b"{}"), identity_key_file=identity.path)
+    async with started(app):
+        assert await status_of(app) == 200
+    assert not other_tasks()
+
+
+@pytest.mark.parametrize("make", [starlette_app, fastapi_app])
+async def test_the_application_s_own_lifespan_is_kept(
+    identity: Identity, make: Any
+) -> None:
+    done: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def own(app: Any) -> AsyncIterator[dict[str, str]]:
+        done.append("started")
+        yield {"engine": "loaded"}
+        done.append("stopped")
+
+    async with started(protect(make(lifespan=own), identity_key_file=identity.path)):
+        assert done == ["started"]
+    assert done == ["started", "stopped"]
+
+
+async def test_a_start_that_fails_is_told_as_the_application_tells_it(
+    identity: Identity,
+) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no GPU"})
+
+    app = protect(failing, identity_key_file=identity.path)
+    with pytest.raises(RuntimeError, match="no GPU"):
+        async with started(app):
+            pass
+    assert not other_tasks()
+
+
+@OF_EACH_KIND
+async def test_an_identity_that_is_gone_keeps_the_server_from_starting(
+    identity: Identity, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = protect(KINDS[kind](), identity_key_file=identity.path)
+    identity.path.unlink()
+    with pytest.raises(RuntimeError, match="SG_IDENTITY_KEY_FILE"):
+        async with started(app):
+            pass
+
+
+async def test_an_identity_that_is_gone_refuses_the_first_request(
+    identity: Identity,
+) -> None:
+    app = protect(Bare(), identity_key_file=identity.path)
+    identity.path.unlink()
+
+    assert await status_of(app) == 503
+
+
+@OF_EACH_KIND
+async def test_workers_of_a_fleet_have_the_same_keys(
+    identity: Identity, fleet_file: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start_barrier, "_MARK_MS", 0)
+    monkeypatch.setenv("SG_FLEET_SECRET_FILE", str(fleet_file))
+    keys = set()
+    for _ in range(2):
+        app = protect(KINDS[kind](), identity_key_file=identity.path)
+        async with started(app):
+            sent = await call(app, key_pair=ClientKeyPair.generate())
+            keys.update(header_of(sent, SERVER_KEY))
+
+    assert len(keys) == 1
+
+
+@OF_EACH_KIND
+async def test_a_worker_of_a_fleet_waits_before_it_is_ready(
+    identity: Identity,
+    fleet_file: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(start_barrier, "_MARK_MS", start_barrier.unix_ms() + 300)
+    app = protect(
+        KINDS[kind](), identity_key_file=identity.path, fleet_secret_file=fleet_file
+    )
+    with caplog.at_level(logging.INFO):
+        async with started(app):
+            assert start_barrier.unix_ms() > start_barrier.start_mark_ms()
+    assert "Not ready yet" in caplog.text
+
+
+def test_a_fleet_needs_an_identity_that_all_have(fleet_file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="SG_IDENTITY_KEY_FILE must be set"):
+        protect(Bare(), fleet_secret_file=fleet_file)

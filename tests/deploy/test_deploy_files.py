@@ -1,0 +1,134 @@
+"""The dashboard and the alert rules: valid, and about metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stainedglass_output_protection.server.outcomes import OUTCOMES
+from stainedglass_output_protection.server.refusal_list import REFUSALS
+from tests.server.observing import Metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "deploy" / "prometheus-rules.yml"
+DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
+PROMTOOL = shutil.which("promtool")
+
+
+def known_names() -> set[str]:
+    metrics = Metrics()
+    names = set()
+    for family in metrics.registry.collect():
+        suffixes = {
+            "counter": ("_total",),
+            "histogram": ("_bucket", "_sum", "_count"),
+        }.get(family.type, ("",))
+        names |= {family.name + suffix for suffix in suffixes}
+    return names
+
+
+@pytest.mark.parametrize("path", [RULES, DASHBOARD])
+def test_every_metric_and_label_that_is_asked_for_is_one_of_ours(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").replace('\\"', '"')
+    asked = set(re.findall(r"\boutput_protection_[a-z_]+", text))
+    assert len(asked) > 5
+    assert asked <= known_names()
+    assert set(re.findall(r'code="(\w+)"', text)) <= set(REFUSALS)
+    assert set(re.findall(r'outcome="(\w+)"', text)) <= set(OUTCOMES)
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    text = DASHBOARD.read_text(encoding="utf-8")
+    left_out = {"key_period_seconds", "seal_seconds_sum", "seal_seconds_count"}
+    shown = {name for name in known_names() if name in text}
+    assert known_names() - shown == {f"output_protection_{it}" for it in left_out}
+
+
+def test_the_dashboard_loads_and_its_panels_lie_side_by_side() -> None:
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids) > 8
+    taken = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in taken
+                taken.add((x, y))
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references)
+        for target in panel["targets"]:
+            assert target["datasource"] == {
+                "type": "prometheus",
+                "uid": "${datasource}",
+            }
+            assert target["expr"].count("(") == target["expr"].count(")")
+    names = [item["name"] for item in board["templating"]["list"]]
+    assert names == ["datasource", "job", "instance"]
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (Debian's prometheus)")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "rules", "deploy/prometheus-rules.yml"),
+        ("test", "rules", "tests/deploy/rules_test.yml"),
+    ],
+    ids=["check", "test"],
+)
+def test_prometheus_accepts_the_rules_and_they_fire_when_they_should(
+    arguments: tuple[str, ...],
+) -> None:
+    assert PROMTOOL is not None
+    done = subprocess.run(
+        [PROMTOOL, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (Debian's prometheus)")
+def test_prometheus_accepts_what_the_dashboard_asks(tmp_path: Path) -> None:
+    assert PROMTOOL is not None
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    asked = [
+        target["expr"]
+        .replace("$__rate_interval", "5m")
+        .replace("$job", ".*")
+        .replace("$instance", ".*")
+        for panel in board["panels"]
+        for target in panel["targets"]
+    ]
+    assert not any("$" in item for item in asked)
+    rules = [{"record": f"asked:{at}", "expr": it} for at, it in enumerate(asked)]
+    path = tmp_path / "rules.yml"
+    # JSON is YAML.
+    path.write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
+    done = subprocess.run(
+        [PROMTOOL, "check", "rules", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(asked)} rules found" in done.stdout
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (Debian's prometheus)")
+def test_prometheus_accepts_our_metrics() -> None:
+    from prometheus_client import generate_latest
+
+    assert PROMTOOL is not None
+    done = subprocess.run(
+        [PROMTOOL, "check", "metrics"],
+        input=generate_latest(Metrics().registry),
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
