@@ -22,6 +22,8 @@ RULES = {
     f"{PACKAGE}.client.sealed_exchange": (*SERVER_SIDE, *HTTP, "asyncio", "sqlite3"),
     f"{PACKAGE}.server.middleware": ("vllm", "torch", *HTTP),
     f"{PACKAGE}.server.sealed_authorization": ("vllm", "torch", *HTTP),
+    f"{PACKAGE}.asgi": ("vllm", "torch", *HTTP),
+    f"{PACKAGE}.hosting.settings": ("vllm", "torch", *HTTP),
     f"{PACKAGE}.vllm.middleware": ("vllm", "torch", *HTTP),
     f"{PACKAGE}.vllm.server_keys": ("vllm", "torch", *HTTP),
     f"{PACKAGE}.vllm.plugin": ("vllm", "torch", *HTTP),

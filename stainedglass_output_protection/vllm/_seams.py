@@ -25,7 +25,6 @@ from stainedglass_output_protection.vllm.call_sites import (
     find_call_sites,
 )
 from stainedglass_output_protection.vllm.draining import finishing_first
-from stainedglass_output_protection.vllm.metrics import showing
 from stainedglass_output_protection.vllm.options import refuse_leaks
 from stainedglass_output_protection.vllm.protection import (
     protecting,
@@ -141,13 +140,9 @@ def _call_sites() -> list[CallSite]:
 
 def _patch(module: ModuleType, site: CallSite) -> None:
     if site.builds:
-        replace(module, BUILD_APP, _building)
+        replace(module, BUILD_APP, protecting)
     if site.serves:
         replace(module, SERVE_HTTP, _serving)
-
-
-def _building(build_app: Callable[..., Any]) -> Callable[..., Any]:
-    return showing(protecting(build_app))
 
 
 def _serving(serve_http: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,10 +7,9 @@ serves ``prometheus_client``'s own registry.
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -23,8 +22,6 @@ from stainedglass_output_protection.vllm.environment import has_responses_store
 
 if TYPE_CHECKING:
     import fastapi
-
-    from stainedglass_output_protection.vllm.middleware import BuildAppFunc
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -59,18 +56,6 @@ def require_metrics_folder() -> None:
         raise ConfigurationError(
             f"{_VARIABLE}: metrics cannot be kept in {folder!r} ({reason}). {remedy}"
         ) from None
-
-
-def showing(build_app: BuildAppFunc) -> BuildAppFunc:
-    """Return ``build_app`` so that metrics and documents of its app show protection."""
-
-    @functools.wraps(build_app)
-    def build_shown_app(*args: Any, **kwargs: Any) -> fastapi.FastAPI:
-        app = build_app(*args, **kwargs)
-        show(app)
-        return app
-
-    return build_shown_app
 
 
 def show(app: fastapi.FastAPI) -> None:

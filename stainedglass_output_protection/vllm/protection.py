@@ -22,6 +22,7 @@ from stainedglass_output_protection.hosting.identity import process_identity
 from stainedglass_output_protection.hosting.settings import Settings, load_settings
 from stainedglass_output_protection.vllm.authorization import add_outermost
 from stainedglass_output_protection.vllm.log import join_vllm_logging
+from stainedglass_output_protection.vllm.metrics import show
 from stainedglass_output_protection.vllm.middleware import (
     STACK_MIDDLEWARE,
     BuildAppFunc,
@@ -59,6 +60,7 @@ def protect_app(app: fastapi.FastAPI) -> None:
     if not hasattr(app, _MARK):
         app.router.lifespan_context = _checked(app.router.lifespan_context)
         setattr(app, _MARK, True)
+    show(app)
 
 
 def is_protected(app: Any) -> bool:

@@ -60,13 +60,13 @@ SHOWN = """
 from argparse import Namespace
 from fastapi import FastAPI
 import prometheus_client
-from stainedglass_output_protection.vllm.metrics import show, showing
+from stainedglass_output_protection.vllm.metrics import show
 from stainedglass_output_protection.vllm.protection import protecting
 def build(args):
     app = FastAPI()
     app.post("/v1/chat/completions")(lambda: None)
     return app
-app = showing(protecting(build))(Namespace(api_server_count=None))
+app = protecting(build)(Namespace(api_server_count=None))
 show(app)
 assert "client_key_missing" in str(app.openapi())
 from starlette.testclient import TestClient
