@@ -27,7 +27,7 @@ from stainedglass_output_protection.server.fleet_secret import (
 MAKE_FLEET: Final = "Make one: sg-vllm keys generate --fleet FILE"
 _MAX_FILE_SIZE = 16 * 1024
 
-_WHICH = "It must be the same file as on the other replicas. Only for a new fleet: "
+_WHICH = "It must be the same file as on the other replicas. A new fleet has none yet. "
 
 
 def read_fleet_file(path: Path, *, name: str = FLEET_VARIABLE) -> FleetText:

@@ -22,7 +22,7 @@ MAKE_IDENTITY: Final = "Make one: sg-vllm keys generate --identity FILE"
 # How the PKCS #8 form of an Ed25519 key begins, with and without its armour.
 _PASTED_KEY = ("PRIVATE KEY", "MC4CAQ")
 
-_WHICH = "If clients have pinned this server, restore its file. Only for a new one: "
+_WHICH = "If clients have pinned this server, restore its file. A new server has none yet. "
 
 
 def read_identity_file(path: Path) -> IdentityKey:

@@ -26,6 +26,7 @@ from stainedglass_output_protection.apps.doctor.observations import (
 UNARY: Final = "sealed-unary"
 STREAM: Final = "sealed-stream"
 _NO_MODEL: Final = "no model is known: give --model"
+_FIRST_FAILURE: Final = 500
 
 
 def why_not(seen: Observations) -> str:
@@ -36,7 +37,15 @@ def why_not(seen: Observations) -> str:
         return "no server with output protection answers"
     if seen.sealed:
         return "no answer to a sealed request opened"
-    return _NO_MODEL if seen.model is None else "no usable key document came"
+    if seen.model is not None:
+        return "no usable key document came"
+    status = seen.models.status if seen.models is not None else 0
+    if status >= _FIRST_FAILURE:
+        return (
+            f"the server answers /v1/models with status {status}, so what runs behind "
+            "it may be down: ask its operator, or give --model"
+        )
+    return _NO_MODEL
 
 
 def check_unary(seen: Observations) -> Finding:

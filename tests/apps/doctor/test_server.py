@@ -422,3 +422,19 @@ def test_either_http_library_will_do(
     report = examine(url_of(server), "--json", "--identity", server.fingerprint)
 
     assert (report.status, report.findings) == (0, {})
+
+
+def test_an_engine_that_is_down_behind_its_protection_is_said(
+    server: Upstream, gateway: Gateway, examine: Examine
+) -> None:
+    async def fail(asked: Asked, forward: Forward) -> Answer:
+        if asked.path.endswith("/v1/models"):
+            return Answer(502, [("content-type", "application/json")], pieces(b"{}"))
+        return await forward(asked)
+
+    gateway.use_acts(fail)
+    report = examine(gateway.base_url, "--json", "--identity", server.fingerprint)
+
+    assert report.status == 1
+    said = report.of("not_tested")["sealed-unary"]
+    assert "answers /v1/models with status 502" in said
