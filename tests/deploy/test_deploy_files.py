@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from stainedglass_output_protection.server.outcomes import OUTCOMES
 from stainedglass_output_protection.server.refusal_list import REFUSALS
+from tests.deploy.promtool import promtool
 from tests.server.observing import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus-rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana-dashboard.json"
-PROMTOOL = shutil.which("promtool")
 
 
 def known_names() -> set[str]:
@@ -73,7 +71,6 @@ def test_the_dashboard_loads_and_its_panels_lie_side_by_side() -> None:
     assert names == ["datasource", "job", "instance"]
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (Debian's prometheus)")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -85,17 +82,10 @@ def test_the_dashboard_loads_and_its_panels_lie_side_by_side() -> None:
 def test_prometheus_accepts_the_rules_and_they_fire_when_they_should(
     arguments: tuple[str, ...],
 ) -> None:
-    assert PROMTOOL is not None
-    done = subprocess.run(
-        [PROMTOOL, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "SUCCESS" in done.stdout + done.stderr
+    assert "SUCCESS" in promtool(*arguments)
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (Debian's prometheus)")
 def test_prometheus_accepts_what_the_dashboard_asks(tmp_path: Path) -> None:
-    assert PROMTOOL is not None
     board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     asked = [
         target["expr"]
@@ -110,25 +100,10 @@ def test_prometheus_accepts_what_the_dashboard_asks(tmp_path: Path) -> None:
     path = tmp_path / "rules.yml"
     # JSON is YAML.
     path.write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
-    done = subprocess.run(
-        [PROMTOOL, "check", "rules", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(asked)} rules found" in done.stdout
+    assert f"{len(asked)} rules found" in promtool("check", "rules", path)
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (Debian's prometheus)")
 def test_prometheus_accepts_our_metrics() -> None:
     from prometheus_client import generate_latest
 
-    assert PROMTOOL is not None
-    done = subprocess.run(
-        [PROMTOOL, "check", "metrics"],
-        input=generate_latest(Metrics().registry),
-        capture_output=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "metrics", given=generate_latest(Metrics().registry))
