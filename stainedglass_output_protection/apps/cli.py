@@ -45,6 +45,8 @@ def main() -> None:
     that cannot be written.
     """
     _replace_closed_streams()
+    if sys.argv[1:2] == ["serve"]:
+        _block_rotation_signal()
     try:
         from stainedglass_output_protection.apps.commands import sg_vllm
 
@@ -65,6 +67,15 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")
         reason = error.strerror or type(error).__name__
         _exit(1, f"The output cannot be written, or the input not read ({reason}).")
+
+
+def _block_rotation_signal() -> None:
+    # Before the long imports: until then it would end the server that is starting.
+    from stainedglass_output_protection.server.rotation_signal import (
+        block_rotation_signal,
+    )
+
+    block_rotation_signal()
 
 
 def _is_of_servers(words: list[str]) -> bool:

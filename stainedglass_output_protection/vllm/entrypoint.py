@@ -177,3 +177,5 @@ if __name__ == "__main__":
     except ConfigurationError as error:
         print(f"sg-vllm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit("sg-vllm: stopped while it started.") from None

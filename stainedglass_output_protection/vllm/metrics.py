@@ -53,9 +53,25 @@ def require_metrics_folder() -> None:
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
+    else:
+        reason = "" if _can_be_scraped(folder) else "a .db file in it is of no metrics"
+    if reason:
         raise ConfigurationError(
             f"{_VARIABLE}: metrics cannot be kept in {folder!r} ({reason}). {remedy}"
-        ) from None
+        )
+
+
+def _can_be_scraped(folder: str) -> bool:
+    """Tell whether what lies in the folder can be read, as each scrape will do."""
+    # Not before the variable is known: its import decides whether processes share.
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    try:
+        list(MultiProcessCollector(CollectorRegistry(), path=folder).collect())
+    except Exception:  # Of any kind: it trusts names and bytes.
+        return False
+    return True
 
 
 def show(app: fastapi.FastAPI) -> None:

@@ -30,12 +30,15 @@ COMMAND = "from stainedglass_output_protection.apps.cli import main; main()"
         ("{}/file", "not a folder"),
         ("/proc", "metrics cannot be kept in '/proc'"),
         ("{}/a\nb", "not a folder"),
+        ("{}/foreign", "a .db file in it is of no metrics"),
     ],
 )
 def test_a_folder_that_cannot_be_used_keeps_the_server_from_starting(
     tmp_path: Path, folder: str, reason: str
 ) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "counter_1.db").write_bytes(b"garbage, not a database")
     environ = {
         **os.environ,
         "PROMETHEUS_MULTIPROC_DIR": folder.format(tmp_path),
