@@ -64,11 +64,13 @@ def require_metrics_folder() -> None:
 def _can_be_scraped(folder: str) -> bool:
     """Tell whether what lies in the folder can be read, as each scrape will do."""
     # Not before the variable is known: its import decides whether processes share.
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
+    registry = CollectorRegistry()
     try:
-        list(MultiProcessCollector(CollectorRegistry(), path=folder).collect())
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        generate_latest(registry)
     except Exception:  # Of any kind: it trusts names and bytes.
         return False
     return True
