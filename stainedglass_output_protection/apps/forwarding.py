@@ -85,7 +85,8 @@ class Forwarding:
 
     ``transport`` is an async one of ``library`` (httpx2 or httpx), which never follows
     redirects. ``base_url`` is where requests go, without a slash at its end; a path is
-    put behind it unchanged, or refused. ``done`` is called with each request that ends.
+    put behind it unchanged, or refused. ``done`` is called with each request that ends,
+    ``stopped`` says what a program reads whose request the process's end cuts short.
 
     The caller must cut the connection on ``BrokenOffError``: its program has been told
     by an event, if the answer had events, and must not take what came as complete.
@@ -100,6 +101,7 @@ class Forwarding:
         failures: Failures,
         limits: Limits | None = None,
         done: Callable[[Done], None] = lambda done: None,
+        stopped: str = "The proxy was stopped while it was answering.",
     ) -> None:
         self._transport = transport
         self._library = library
@@ -108,6 +110,7 @@ class Forwarding:
         self._failures = failures
         self._limits = limits or Limits()
         self._done = done
+        self._stopped = stopped
         self._running: set[Any] = set()
         # Programs ask for the same few again and again.
         self._url_of = functools.lru_cache(maxsize=_URLS)(self._url)
@@ -140,7 +143,7 @@ class Forwarding:
         except GoneError:
             return
         except asyncio.CancelledError:
-            error = StoppedError("The proxy was stopped while it was answering.")
+            error = StoppedError(self._stopped)
             await self._fail(error, path, answer)
             raise
         except Exception as failure:

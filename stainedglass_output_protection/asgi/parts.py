@@ -14,6 +14,7 @@ from stainedglass_output_protection.hosting.middleware_options import (
 )
 from stainedglass_output_protection.hosting.settings import Settings
 from stainedglass_output_protection.server.middleware import ProtectionMiddleware
+from stainedglass_output_protection.server.observer import Observer
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.sealed_authorization import (
     SealedAuthorizationMiddleware,
@@ -21,16 +22,26 @@ from stainedglass_output_protection.server.sealed_authorization import (
 
 
 class Parts:
-    """The parts that one set of settings asks for."""
+    """The parts that one set of settings asks for. All of them tell ``observer``."""
 
-    def __init__(self, settings: Settings, *, keeps_responses: bool) -> None:
-        self.keys = ProcessKeys(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        keeps_responses: bool,
+        adds_members: bool,
+        observer: Observer,
+    ) -> None:
+        self.keys = ProcessKeys(settings, observer)
+        self._observer = observer
         self.added_routes: Iterable[str] = (
             *sorted(settings.protected_routes),
             *sorted(settings.clear_routes),
         )
         self.moves_authorization = settings.sealed_authorization
-        self.options = options_of(settings, has_store=keeps_responses)
+        self.options = options_of(
+            settings, has_store=keeps_responses, adds_members=adds_members
+        )
         # One for both layers.
         self._replay_store: Callable[[], ReplayStore] = functools.cache(
             replay_store_maker(settings)
@@ -43,6 +54,7 @@ class Parts:
             self.options,
             ring_of=self.keys.ring_of,
             replay_store=self._replay_store,
+            observer=self._observer,
         )
 
     def authorized(self, app: ASGIApp) -> ASGIApp:
@@ -57,4 +69,5 @@ class Parts:
             self.options,
             ring_of=self.keys.ring_of,
             replay_store=self._replay_store,
+            observer=self._observer,
         )

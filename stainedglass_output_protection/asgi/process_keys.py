@@ -24,16 +24,21 @@ from stainedglass_output_protection.hosting.report import report_settings
 from stainedglass_output_protection.hosting.settings import Settings
 from stainedglass_output_protection.hosting.start_barrier import pass_the_mark
 from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.observer import Observer
 from stainedglass_output_protection.server.rotation import rotate_periodically
 
 logger = logging.getLogger(__name__)
 
 
 class ProcessKeys:
-    """Where ``ring_of`` finds the keys. For one event loop at a time."""
+    """Where ``ring_of`` finds the keys. For one event loop at a time.
 
-    def __init__(self, settings: Settings) -> None:
+    ``observer`` is told of them.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
         self._settings = settings
+        self._observer = observer
         self._ring: KeyRing | None = None
         self._has_lifespan = False
         # Turns the ring where there is no lifespan.
@@ -92,6 +97,8 @@ class ProcessKeys:
 
     def _made(self) -> KeyRing:
         settings = self._settings
-        ring = make_key_ring(settings, settings.key_refresh_time_s)
+        ring = make_key_ring(
+            settings, settings.key_refresh_time_s, observer=self._observer
+        )
         report_settings(settings, process_identity(settings.identity_key_file))
         return ring

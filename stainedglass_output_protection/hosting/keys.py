@@ -15,15 +15,19 @@ from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.epochs import EpochSource, EpochTimes
 from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
 from stainedglass_output_protection.server.key_ring import KeyRing
+from stainedglass_output_protection.server.observer import Observer
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
 from stainedglass_output_protection.server.rotation import rotate_periodically
 from stainedglass_output_protection.server.shared_epochs import SharedEpochs
 
 
-def make_key_ring(settings: Settings, period: float) -> KeyRing:
+def make_key_ring(
+    settings: Settings, period: float, *, observer: Observer | None = None
+) -> KeyRing:
     """Return a key ring that has its first key; a new one comes each ``period`` seconds.
 
-    The caller must turn it in time, as ``rotating`` does.
+    The caller must turn it in time, as ``rotating`` does. ``observer`` is told of its
+    keys; None is the process's.
 
     Raises:
         ConfigurationError: a setting is bad.
@@ -33,6 +37,7 @@ def make_key_ring(settings: Settings, period: float) -> KeyRing:
         process_identity(settings.identity_key_file),
         _epoch_source(settings, period),
         evidence=load_evidence_provider(settings.evidence_provider),
+        observer=observer,
     )
     ring.tick(unix_ms())
     return ring

@@ -17,10 +17,13 @@ _REQUESTS_REMEMBERED = 1_000_000
 _BYTES_OF_A_REQUEST = 200
 
 
-def options_of(settings: Settings, *, has_store: bool) -> Options:
+def options_of(
+    settings: Settings, *, has_store: bool, adds_members: bool = True
+) -> Options:
     """Return what the protection is told by the operator's settings.
 
-    ``has_store`` says whether the engine keeps responses.
+    ``has_store`` says whether the engine keeps responses, ``adds_members`` whether it
+    takes the members by which vLLM knows an owner.
     """
     return Options(
         client_key_header=settings.client_public_key_header_name,
@@ -30,6 +33,7 @@ def options_of(settings: Settings, *, has_store: bool) -> Options:
             protected=settings.protected_routes,
             clear=settings.clear_routes,
             shows_transfer="kv-transfer" in settings.allow_leaks,
+            adds_members=adds_members,
         ),
         keyless=settings.keyless_requests,
         has_store=has_store,

@@ -22,7 +22,8 @@ class Route:
 
     ``carrier`` names the place of the frame in container ``fields``. ``methods`` counts
     for clear routes only: what is protected is protected for every method.
-    ``shows_transfer`` makes ``kv_transfer_params`` readable.
+    ``shows_transfer`` makes ``kv_transfer_params`` readable. ``adds_members`` lets the
+    server add an owner's members to sealed requests.
     """
 
     path: str
@@ -30,6 +31,7 @@ class Route:
     carrier: str = "sealed"
     methods: frozenset[str] | None = None
     shows_transfer: bool = False
+    adds_members: bool = True
 
 
 _GET = frozenset({"GET", "HEAD"})
@@ -148,6 +150,7 @@ class RouteTable:
         protected: Iterable[str] = (),
         clear: Iterable[str] = (),
         shows_transfer: bool = False,
+        adds_members: bool = True,
     ) -> None:
         rows = [
             *(Route(path, RouteClass.PROTECTED) for path in protected),
@@ -155,7 +158,10 @@ class RouteTable:
             *(Route(path, RouteClass.CLEAR) for path in clear),
         ]
         self._by_path = {
-            row.path: replace(row, shows_transfer=shows_transfer) for row in rows
+            row.path: replace(
+                row, shows_transfer=shows_transfer, adds_members=adds_members
+            )
+            for row in rows
         }
         self._templates = [
             re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))

@@ -44,6 +44,8 @@ def owned_body(route: Route, request: SealedRequest, scope: Scope) -> bytes:
     if route.path in STORED_RESPONSES:
         _require_owner(request.owner, _response_id(route.path, path_below_root(scope)))
         return request.body
+    if not route.adds_members:
+        return _unmarked(route, request)
     defaults = {}
     if route.carrier in _SALTED_CARRIERS or route.path in _SALTED_PATHS:
         defaults["cache_salt"] = cache_salt(request.owner)
@@ -68,6 +70,21 @@ def _owned_creation(request: SealedRequest, defaults: dict[str, str]) -> bytes:
     previous = members.get("previous_response_id")
     if previous is not None:
         _require_owner(request.owner, previous)
+    return body
+
+
+def _unmarked(route: Route, request: SealedRequest) -> bytes:
+    """Return the body for an application that would refuse members of ours.
+
+    What it keeps has no owner's mark then, so nobody fetches or continues it.
+    """
+    if not makes_responses(route.path):
+        return request.body
+    # Each member once: of two, an application's parser could take the other one.
+    body = with_members(request.body, defaults={}, forced={})
+    members = _members(body)
+    if members is not None and members.get("previous_response_id") is not None:
+        raise response_not_found()
     return body
 
 

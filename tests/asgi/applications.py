@@ -1,4 +1,4 @@
-"""The same small engine as three kinds of application, and a server for them."""
+"""The same small engine as three kinds of application."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-
-from tests.gateways.serving import on_a_port
 
 CHAT = "/v1/chat/completions"
 # What must never be seen outside.
@@ -142,13 +140,6 @@ class Tapped:
     @property
     def wire(self) -> bytes:
         return b"\n".join(self.heard)
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Serve under uvicorn, and yield the base URL."""
-    with on_a_port(app) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 @contextlib.asynccontextmanager

@@ -47,6 +47,7 @@ class LikeEasyDel:
         route = self.app.add_api_route
         route("/v1/chat/completions", self.chat_completions, methods=["POST"])
         route("/v1/completions", self.completions, methods=["POST"])
+        route("/v1/responses", self.responses, methods=["POST"])
         route("/health", self.health_check)
         route("/metrics", self.get_metrics)
         route("/v1/models", self.list_models)
@@ -107,6 +108,12 @@ class Stub:
         told = {**answer(), "object": "text_completion", "choices": [choice]}
         return JSONResponse(told)
 
+    async def responses(self, raw_request: Request) -> Any:
+        if not (await raw_request.json()).get("stream"):
+            return JSONResponse(_response())
+        flow = _named_events()
+        return StreamingResponse(flow, media_type="text/event-stream")
+
     async def health_check(self, raw_request: Request) -> Any:
         return JSONResponse({"status": str(self.status)})
 
@@ -125,6 +132,25 @@ class Stub:
 
     async def execute_tool(self, raw_request: Request) -> Any:
         return JSONResponse({"result": CANARY})
+
+
+def _response() -> dict[str, Any]:
+    part = {"type": "output_text", "text": "".join(PIECES), "annotations": []}
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "content": [part]}
+    return {"id": "resp_1", "object": "response", "model": "m", "output": [item]}
+
+
+async def _named_events() -> AsyncIterator[bytes]:
+    """Yield the events of a response, each under its name."""
+    delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    told = [{"type": "response.created", "response": {**_response(), "output": []}}]
+    told += [
+        {"type": "response.output_text.delta", **delta, "delta": it} for it in PIECES
+    ]
+    told.append({"type": "response.completed", "response": _response()})
+    for number, it in enumerate(told):
+        data = json.dumps({**it, "sequence_number": number})
+        yield f"event: {it['type']}\ndata: {data}\n\n".encode()
 
 
 def _error_event() -> bytes:
@@ -148,7 +174,14 @@ def real_server() -> Any:
     for name in BaseInferenceApiServer.__abstractmethods__ - set(dir(Stub)):
         setattr(Real, name, _not_used)
     Real.__abstractmethods__ = frozenset()
-    return Real()
+    # None of the defaults, as far as a choice is there.
+    return Real(
+        max_workers=2,
+        max_request_size=1024 * 1024,
+        request_timeout=60.0,
+        cors_origins=["https://chat.example.com"],
+        enable_auth_ui=True,
+    )
 
 
 def _not_used(self: Any, *args: Any, **kwargs: Any) -> Any:

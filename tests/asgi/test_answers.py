@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
@@ -19,8 +18,8 @@ from tests.asgi.applications import (
     Identity,
     Tapped,
     answer,
-    served,
 )
+from tests.asgi.serving import TIMEOUT_S, fetched, served
 
 PROFILES = pytest.mark.parametrize("profile", ["sealed", "output"])
 OF_EACH_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -32,7 +31,9 @@ def test_the_openai_sdk_reads_what_the_network_does_not(
     identity: Identity, kind: str, profile: str
 ) -> None:
     tapped = Tapped(protect(KINDS[kind](), identity_key_file=identity.path))
-    client = protected_client(identity=identity.fingerprint, profile=profile)
+    client = protected_client(
+        identity=identity.fingerprint, profile=profile, timeout=TIMEOUT_S
+    )
     with (
         served(tapped) as url,
         openai.OpenAI(
@@ -72,7 +73,7 @@ def test_without_a_key_only_what_is_clear_is_served(
 ) -> None:
     app = protect(KINDS[kind](), identity_key_file=identity.path)
     with served(app) as url:
-        told = httpx2.request(method, url + path, json=ASK, headers=headers)
+        told = fetched(url + path, method, json=ASK, headers=headers)
 
     assert told.status_code == status
     if code is not None:
@@ -86,8 +87,8 @@ def test_the_key_document_and_readiness_need_no_key(
     app = protect(KINDS[kind](), identity_key_file=identity.path)
     with served(app) as url:
         where = f"{url}/.well-known/output-protection"
-        document = httpx2.get(where).json()
-        ready = httpx2.get(f"{where}/ready")
+        document = fetched(where).json()
+        ready = fetched(f"{where}/ready")
 
     assert document["identity"] == identity.fingerprint
     assert ready.status_code == 200

@@ -11,7 +11,8 @@ from starlette.routing import Mount
 from stainedglass_output_protection.asgi import protect
 from stainedglass_output_protection.client import protected_client
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
-from tests.asgi.applications import ASK, CHAT, Bare, Identity, answer, served
+from tests.asgi.applications import ASK, CHAT, Bare, Identity, answer
+from tests.asgi.serving import TIMEOUT_S, served
 from tests.asgi_driver import body_of, call
 
 
@@ -112,7 +113,7 @@ async def test_a_response_is_made_only_if_nobody_could_fetch_it(
 @pytest.mark.parametrize("prefix", ["", "/llm"])
 def test_it_can_be_mounted_below_a_path(identity: Identity, prefix: str) -> None:
     inner = protect(Bare(), identity_key_file=identity.path)
-    client = protected_client(identity=identity.fingerprint)
+    client = protected_client(identity=identity.fingerprint, timeout=TIMEOUT_S)
     with served(Starlette(routes=[Mount(prefix or "/", inner)])) as url, client:
         told = client.post(f"{url}{prefix}{CHAT}", json=ASK)
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from stainedglass_output_protection.asgi import protect
@@ -22,11 +21,11 @@ from tests.asgi.applications import (
     Bare,
     Identity,
     fastapi_app,
-    served,
     starlette_app,
     started,
     without_lifespan,
 )
+from tests.asgi.serving import fetched, served
 from tests.asgi_driver import answering, call, header_of
 
 OF_EACH_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +73,7 @@ def test_without_a_lifespan_keys_are_made_with_the_first_request(
 ) -> None:
     app = protect(KINDS[kind](), identity_key_file=identity.path)
     with served_with(without_lifespan(app)) as port:
-        told = [httpx2.get(f"http://127.0.0.1:{port}{DOCUMENT}") for _ in range(3)]
+        told = [fetched(f"http://127.0.0.1:{port}{DOCUMENT}") for _ in range(3)]
 
     assert {it.status_code for it in told} == {200}
     assert len({it.json()["key_id"] for it in told}) == 1
@@ -105,7 +104,7 @@ def test_an_application_that_knows_no_lifespan_has_keys_before_it_is_asked(
 ) -> None:
     with served(protect(Bare(), identity_key_file=identity.path)) as url:
         assert not [it for it in caplog.messages if "first request" in it]
-        assert httpx2.get(url + DOCUMENT).status_code == 200
+        assert fetched(url + DOCUMENT).status_code == 200
     assert not [it for it in caplog.messages if "first request" in it]
 
 

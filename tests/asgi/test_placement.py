@@ -22,10 +22,10 @@ from tests.asgi.applications import (
     Identity,
     Tapped,
     fastapi_app,
-    served,
     starlette_app,
     started,
 )
+from tests.asgi.serving import TIMEOUT_S, served
 from tests.asgi_driver import body_of, call
 
 OF_EACH_KIND = pytest.mark.parametrize("make", [starlette_app, fastapi_app])
@@ -62,7 +62,7 @@ def test_its_own_middleware_sees_no_plaintext(
     app.add_middleware(CORSMiddleware, allow_origins=["*"])
     if is_before:
         protect(app, identity_key_file=identity.path)
-    client = protected_client(identity=identity.fingerprint)
+    client = protected_client(identity=identity.fingerprint, timeout=TIMEOUT_S)
     with (
         served(app) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="k", http_client=client) as sdk,

@@ -14,7 +14,8 @@ import pytest
 from stainedglass_output_protection.asgi import protect
 from stainedglass_output_protection.client import protected_client
 from stainedglass_output_protection.hosting import start_barrier
-from tests.asgi.applications import ASK, PIECES, Bare, Identity, served, started
+from tests.asgi.applications import ASK, PIECES, Bare, Identity, started
+from tests.asgi.serving import TIMEOUT_S, served
 
 _COUNT = 10
 
@@ -54,7 +55,7 @@ def all_pieces(url: str, **choices: Any) -> list[list[str | None]]:
         base_url=f"{url}/v1",
         api_key="k",
         max_retries=0,
-        http_client=protected_client(**choices),
+        http_client=protected_client(**choices, timeout=TIMEOUT_S),
         default_headers={"connection": "close"},
     ) as sdk:
         for _ in range(_COUNT):
@@ -98,7 +99,9 @@ def test_without_one_sealed_requests_are_refused_by_the_worker_with_the_older_ke
             base_url=f"{url}/v1",
             api_key="k",
             max_retries=0,
-            http_client=protected_client(identity=identity.fingerprint),
+            http_client=protected_client(
+                identity=identity.fingerprint, timeout=TIMEOUT_S
+            ),
         ) as sdk,
     ):
         turns.all_to(0)

@@ -1,11 +1,11 @@
-"""Puts the sidecar together: forwarding, the protection around it, and readiness."""
+"""Puts the sidecar together: forwarding, protection around it, readiness and metrics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,12 +15,14 @@ from stainedglass_output_protection.apps.sidecar.failures import (
     EngineFailures,
     broken_off,
 )
+from stainedglass_output_protection.apps.sidecar.metrics import Metrics
 from stainedglass_output_protection.apps.sidecar.readiness import (
     Readiness,
     engine_probe,
 )
 from stainedglass_output_protection.apps.sidecar.upstream import Upstream
 from stainedglass_output_protection.asgi import protect
+from stainedglass_output_protection.server.metrics import PrometheusObserver
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +32,26 @@ def make_sidecar(
     *,
     limits: Limits,
     keeps_responses: bool = True,
+    adds_members: bool = True,
     health_path: str = "/health",
-    around: Callable[[Any], Any] = lambda app: app,
 ) -> Any:
     """Return the ASGI application. Its settings are the ``SG_`` variables.
 
-    ``around`` is put around the protection: what it sees is sealed. Pages of its own,
-    such as metrics, have their place there.
+    Its metrics are in a registry of its own, so that each one counts for itself.
 
     Raises:
-        ConfigurationError: a setting is bad.
+        ConfigurationError: a setting is bad, or ``PROMETHEUS_MULTIPROC_DIR`` names no
+            folder that can be used.
     """
-    protected = protect(Engine(upstream, limits), keeps_responses=keeps_responses)
-    return around(Readiness(protected, engine_probe(upstream, health_path)))
+    registry = CollectorRegistry()
+    protected = protect(
+        Engine(upstream, limits),
+        keeps_responses=keeps_responses,
+        adds_members=adds_members,
+        observer=PrometheusObserver(registry),
+    )
+    ready = Readiness(protected, engine_probe(upstream, health_path))
+    return Metrics(ready, registry)
 
 
 class Engine:
@@ -64,6 +73,7 @@ class Engine:
             failures=failures,
             limits=limits,
             done=done,
+            stopped="The server was stopped while it was answering.",
         )
         # Of an answer that is no stream, nothing has left before its end.
         self.exception_handlers = {Exception: _broken_off}

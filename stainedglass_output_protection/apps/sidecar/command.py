@@ -46,6 +46,11 @@ _FILE = click.Path(path_type=Path)
     help="The engine keeps no responses, so requests need not say store: false.",
 )
 @click.option(
+    "--adds-no-members",
+    is_flag=True,
+    help="For an engine that refuses requests with cache_salt or request_id.",
+)
+@click.option(
     "--connect-timeout",
     "connect_s",
     default=10.0,
@@ -116,6 +121,7 @@ def sidecar(upstream: str, **options: Any) -> None:
         engine,
         limits=limits,
         keeps_responses=not options["keeps_no_responses"],
+        adds_members=not options["adds_no_members"],
         health_path=health_path,
     )
     with listening(options["host"], options["port"], options["uds"]) as listener:

@@ -45,7 +45,7 @@ class EngineFailures:
         if isinstance(error, RequestError):
             return Failure(error.status, error.code, str(error), may_retry=False)
         if isinstance(error, StoppedError):
-            return Failure(503, "sidecar_stopped", "The server is being stopped.")
+            return Failure(503, "sidecar_stopped", str(error))
         if isinstance(error, OutputProtectionError):
             return Failure(502, "engine_answer_malformed", str(error))
         if isinstance(error, (library.ConnectError, library.ConnectTimeout)):

@@ -14,6 +14,7 @@ from stainedglass_output_protection.errors import ConfigurationError
 
 _UNIX: Final = "unix:"
 _LIBRARIES: Final = ("httpx2", "httpx")
+_KEPT: Final = 100
 # Less than the 5 s after which many engines close a connection that is idle.
 _IDLE_S: Final = 4.0
 
@@ -51,6 +52,9 @@ def connect(address: str, *, ca_file: Path | None, allow_clear: bool) -> Upstrea
                 "have the engine on this machine, or use https, or a socket. If nobody "
                 "can read that network, say --allow-clear-upstream."
             )
+    # A new connection costs little on this machine. One that was kept may be closed by
+    # the engine while a request is on its way, and no one could say whether it ran.
+    is_here = socket_path is not None or _is_here(base_url)
     library = _library()
     transport = library.AsyncHTTPTransport(
         verify=_context(ca_file),
@@ -58,7 +62,7 @@ def connect(address: str, *, ca_file: Path | None, allow_clear: bool) -> Upstrea
         uds=socket_path,
         limits=library.Limits(
             max_connections=None,
-            max_keepalive_connections=100,
+            max_keepalive_connections=0 if is_here else _KEPT,
             keepalive_expiry=_IDLE_S,
         ),
     )
@@ -67,9 +71,12 @@ def connect(address: str, *, ca_file: Path | None, allow_clear: bool) -> Upstrea
 
 
 def _stays_private(base_url: str) -> bool:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or host == "localhost":
+    return urlsplit(base_url).scheme == "https" or _is_here(base_url)
+
+
+def _is_here(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

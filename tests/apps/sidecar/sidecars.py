@@ -21,6 +21,7 @@ from stainedglass_output_protection.apps.sidecar.upstream import connect
 from stainedglass_output_protection.client import protected_client
 from tests.apps.proxy.running import served
 from tests.asgi.applications import CHAT, Identity, Tapped
+from tests.asgi.serving import TIMEOUT_S, fetched
 
 SG_VLLM = (
     *(sys.executable, "-c"),
@@ -43,7 +44,7 @@ class Running:
 
     def ready(self) -> tuple[int, str]:
         """Return what its readiness says."""
-        told = httpx2.get(self.url + READY, trust_env=False)
+        told = fetched(self.url + READY)
         return told.status_code, told.json().get("reason", "")
 
 
@@ -61,7 +62,8 @@ def beside(
 def client_of(identity: Identity, **choices: Any) -> Any:
     """Return a protected HTTP client that has pinned the sidecar."""
     return protected_client(
-        identity=identity.fingerprint, **{"trust_env": False, **choices}
+        identity=identity.fingerprint,
+        **{"trust_env": False, "timeout": TIMEOUT_S, **choices},
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
@@ -20,15 +20,9 @@ from tests.apps.sidecar.engines import (
     running,
     say,
 )
-from tests.apps.sidecar.sidecars import beside, posted, sdk_of
-from tests.asgi.applications import (
-    ASK,
-    CANARY,
-    PIECES,
-    Identity,
-    answer,
-    served,
-)
+from tests.apps.sidecar.sidecars import beside, client_of, posted, sdk_of
+from tests.asgi.applications import ASK, CANARY, PIECES, Identity, answer
+from tests.asgi.serving import fetched, served
 from tests.asgi_driver import answering as app_answering
 
 PROFILES = pytest.mark.parametrize("profile", ["sealed", "output"])
@@ -112,6 +106,47 @@ def test_what_the_engine_is_asked(identity: Identity) -> None:
         assert "x-sealed-request" not in asked.headers
 
 
+def test_an_engine_that_refuses_members_of_ours_gets_none(identity: Identity) -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, adds_members=False) as sidecar,
+    ):
+        posted(sidecar.url, identity, ASK)
+        with client_of(identity) as client:
+            own = {"model": "m", "input": "?", "previous_response_id": "resp_1"}
+            told = client.post(f"{sidecar.url}/v1/responses", json=own)
+
+    (asked,) = (it for it in engine.asked if it.method == "POST")
+    assert json.loads(asked.body) == ASK
+    assert (told.status_code, told.json()["error"]["code"]) == (
+        404,
+        "response_not_found",
+    )
+
+
+def test_of_two_members_of_one_name_the_engine_gets_the_one_that_was_judged(
+    identity: Identity,
+) -> None:
+    name = "previous_response_id"
+    body = f'{{"model":"m","input":"?","{name}":"resp_1","{name}":null}}'
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, adds_members=False) as sidecar,
+        client_of(identity) as client,
+    ):
+        told = client.post(
+            f"{sidecar.url}/v1/responses",
+            content=body,
+            headers={"content-type": "application/json"},
+        )
+
+    assert told.status_code == 200
+    assert (
+        engine.asked[-1].body
+        == b'{"model":"m","input":"?","previous_response_id":null}'
+    )
+
+
 def test_an_api_key_reaches_the_engine(identity: Identity) -> None:
     with (
         running(Engine(answering())) as engine,
@@ -160,7 +195,7 @@ def test_an_engine_at_a_socket(identity: Identity, tmp_path: Path) -> None:
 )
 def test_what_is_served_without_a_key(method: str, path: str, status: int) -> None:
     with running(Engine(answering())) as engine, beside(engine.address) as sidecar:
-        told = httpx2.request(method, sidecar.url + path, json=ASK, trust_env=False)
+        told = fetched(sidecar.url + path, method, json=ASK)
 
     assert told.status_code == status
     assert len(engine.asked) == (status == 200)

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.apps.sidecar.sidecars import (
     refused,
 )
 from tests.asgi.applications import ASK, CANARY, CHAT, Identity, answer
+from tests.asgi.serving import TIMEOUT_S
 
 STREAM = {**ASK, "stream": True}
 HERE = ("--upstream", "http://127.0.0.1:8000")
@@ -95,6 +97,35 @@ def test_a_stream_that_runs_on_after_the_grace_ends_with_an_error(
     assert status == 0
 
 
+def test_an_answer_that_had_not_begun_after_the_grace_is_a_sealed_error(
+    identity: Identity,
+) -> None:
+    has_come = threading.Event()
+
+    async def silent(asked: Asked, writer: Any) -> None:
+        has_come.set()
+        await asked.reader.read()
+        writer.close()
+
+    with (
+        running(Engine(silent)) as engine,
+        command("--upstream", engine.address, "--grace", "0") as sidecar,
+        ThreadPoolExecutor(1) as asking,
+    ):
+        coming = asking.submit(posted, sidecar.url, identity, ASK)
+        assert has_come.wait(60)
+        sidecar.stop()
+        told = coming.result(60)
+        status, _ = sidecar.ended()
+
+    assert told.status_code == 503
+    assert told.headers["x-output-protection"] == "opened"
+    error = told.json()["error"]
+    assert error["code"] == "sidecar_stopped"
+    assert error["message"] == "The server was stopped while it was answering."
+    assert status == 0
+
+
 def test_a_signal_while_it_starts_ends_it() -> None:
     with command(*HERE) as sidecar:
         sidecar.stop()
@@ -141,7 +172,9 @@ def test_at_a_socket(identity: Identity, tmp_path: Path, is_left: bool) -> None:
         command("--upstream", engine.address, "--uds", str(path)) as sidecar,
     ):
         assert stat.S_ISSOCK(path.stat().st_mode)
-        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path))) as client:
+        with httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=str(path)), timeout=TIMEOUT_S
+        ) as client:
             told = client.get("http://sidecar/.well-known/output-protection")
         sidecar.stop()
         status, _ = sidecar.ended()

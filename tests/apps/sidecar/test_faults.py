@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
+import time
 from typing import Any
 
 import openai
@@ -14,16 +17,19 @@ from tests.apps.sidecar.engines import (
     FIRST_EVENT,
     JSON_HEAD,
     STREAM_HEAD,
+    Asked,
     Engine,
     Serve,
     answering,
+    begin_stream,
     chunk,
+    events,
     reset,
     running,
     saying,
 )
 from tests.apps.sidecar.sidecars import beside, client_of, posted, sdk_of
-from tests.asgi.applications import ASK, CANARY, CHAT, Identity, answer
+from tests.asgi.applications import ASK, CANARY, CHAT, PIECES, Identity, answer
 
 STREAM = {**ASK, "stream": True}
 SHORT = Limits(silence_s=0.1)
@@ -91,6 +97,20 @@ def error_of(told: Any) -> dict[str, Any]:
     return error
 
 
+def limits_for(fault: str) -> Limits:
+    """Return short limits for an engine that says nothing, and none that any other meets."""
+    return SHORT if "silence" in fault else Limits()
+
+
+def asked_again(url: str, identity: Identity, **choices: Any) -> Any:
+    """Ask an engine that is well again; where limits are short, until it is in time."""
+    end = time.monotonic() + 60
+    while True:
+        told = posted(url, identity, ASK, **choices)
+        if told.status_code != 504 or time.monotonic() > end:
+            return told
+
+
 def read_into(read: list[str | None], stream: Any) -> None:
     """Keep each piece as it comes."""
     for it in stream:
@@ -106,11 +126,11 @@ def test_a_fault_before_an_answer_is_a_sealed_error(
     serve, status, code = BEFORE[fault]
     with (
         running(Engine(serve)) as engine,
-        beside(engine.address, limits=SHORT) as sidecar,
+        beside(engine.address, limits=limits_for(fault)) as sidecar,
     ):
         told = posted(sidecar.url, identity, body, profile=profile)
         engine.serve = answering()
-        again = posted(sidecar.url, identity, ASK, profile=profile)
+        again = asked_again(sidecar.url, identity, profile=profile)
 
     assert (told.status_code, error_of(told)["code"]) == (status, code)
     assert again.json() == answer()
@@ -138,18 +158,64 @@ def test_a_fault_in_a_stream_is_a_sealed_error_at_its_end(
     read: list[str | None] = []
     with (
         running(Engine(IN_THE_MIDDLE[fault])) as engine,
-        beside(engine.address, limits=SHORT) as sidecar,
+        beside(engine.address, limits=limits_for(fault)) as sidecar,
         sdk_of(sidecar.url, identity, profile=profile, opaque=opaque) as sdk,
     ):
         stream = sdk.chat.completions.create(**STREAM)
         with pytest.raises(openai.APIError, match="failed while it was answering"):
             read_into(read, stream)
         engine.serve = answering()
-        again = sdk.chat.completions.create(**ASK)
+        again = asked_again(sidecar.url, identity, profile=profile, opaque=opaque)
 
     assert read == [CANARY]
-    assert again.choices[0].message.content
+    assert again.json() == answer()
     assert CANARY.encode() not in sidecar.wire
+
+
+def test_an_engine_that_closes_idle_connections_loses_no_request(
+    identity: Identity,
+) -> None:
+    used: set[Any] = set()
+    whole = answering()
+
+    async def serve(asked: Asked, writer: Any) -> None:
+        # It closes while the second request is on its way.
+        if writer in used:
+            writer.transport.abort()
+        else:
+            used.add(writer)
+            await whole(asked, writer)
+
+    with running(Engine(serve)) as engine, beside(engine.address) as sidecar:
+        told = [posted(sidecar.url, identity, ASK) for _ in range(3)]
+
+    assert [it.json() for it in told] == [answer()] * 3
+
+
+def test_a_slow_engine_is_passed_on_event_by_event(identity: Identity) -> None:
+    may_go_on = threading.Semaphore(0)
+
+    async def serve(asked: Asked, writer: Any) -> None:
+        begin_stream(writer)
+        *pieces, end = events()
+        for it in pieces:
+            writer.write(chunk(it))
+            await writer.drain()
+            # The next one no sooner than this one has been read.
+            await asyncio.to_thread(may_go_on.acquire, timeout=60)
+        writer.write(chunk(end) + chunk(b""))
+
+    read = []
+    with (
+        running(Engine(serve)) as engine,
+        beside(engine.address) as sidecar,
+        sdk_of(sidecar.url, identity) as sdk,
+    ):
+        for it in sdk.chat.completions.create(**STREAM):
+            read.append(it.choices[0].delta.content)
+            may_go_on.release()
+
+    assert read == PIECES
 
 
 def test_who_leaves_stops_the_engine(identity: Identity) -> None:
@@ -160,8 +226,9 @@ def test_who_leaves_stops_the_engine(identity: Identity) -> None:
         client_of(identity) as client,
     ):
         with client.stream("POST", sidecar.url + CHAT, json=STREAM) as told:
-            assert next(told.iter_raw())
-            engine.left.clear()
+            pieces = told.iter_raw()
+            assert next(pieces)
+            assert not engine.left.is_set()
         # The sidecar closes its connection to the engine, which waits for nothing else.
         assert engine.left.wait(60)
 
@@ -194,7 +261,7 @@ def test_no_log_has_a_word_of_an_answer(
     serve = IN_THE_MIDDLE[fault] if fault in IN_THE_MIDDLE else BEFORE[fault][0]
     with (
         running(Engine(serve)) as engine,
-        beside(engine.address, limits=SHORT) as sidecar,
+        beside(engine.address, limits=limits_for(fault)) as sidecar,
     ):
         posted(sidecar.url, identity, STREAM)
 

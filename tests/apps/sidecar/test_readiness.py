@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 
+from stainedglass_output_protection.apps.sidecar import readiness
 from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.server.key_ring import KeyRing
 from tests.apps.proxy.running import unused_port
@@ -20,6 +20,7 @@ from tests.apps.sidecar.engines import (
     say,
 )
 from tests.apps.sidecar.sidecars import READY, beside
+from tests.asgi.serving import fetched
 
 
 async def loading(asked: Asked, writer: Any) -> None:
@@ -53,8 +54,14 @@ def engine() -> Iterator[Engine]:
     ids=["well", "without /health", "loading", "dying", "silent"],
 )
 def test_readiness_is_the_engine_s_too(
-    engine: Engine, serve: Any, status: int, words: str
+    engine: Engine,
+    serve: Any,
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if serve is silent:
+        monkeypatch.setattr(readiness, "_LIMIT_S", 0.2)
     engine.serve = serve
     with beside(engine.address) as sidecar:
         told, reason = sidecar.ready()
@@ -71,7 +78,7 @@ def test_an_engine_that_is_down() -> None:
         assert "cannot be reached" in sidecar.ready()[1]
         assert url not in sidecar.ready()[1]
         # Its own health is the engine's, so it cannot be had.
-        assert httpx2.get(f"{sidecar.url}/health", trust_env=False).status_code == 502
+        assert fetched(f"{sidecar.url}/health").status_code == 502
 
 
 def test_without_a_key_the_engine_is_not_even_asked(
@@ -98,8 +105,8 @@ def test_another_path_than_health(engine: Engine) -> None:
 
 def test_a_head_has_no_body(engine: Engine) -> None:
     with beside(engine.address) as sidecar:
-        told = httpx2.head(sidecar.url + READY, trust_env=False)
-        other = httpx2.post(sidecar.url + READY, trust_env=False)
+        told = fetched(sidecar.url + READY, method="HEAD")
+        other = fetched(sidecar.url + READY, method="POST")
 
     assert (told.status_code, told.content) == (200, b"")
     assert other.status_code == 405
