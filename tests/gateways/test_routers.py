@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.client.fake_server import JSON, Wire, error_body
@@ -9,6 +11,7 @@ from tests.client.sealed_server import plain_answer
 from tests.gateways.asking import PROMPT, Asking
 from tests.gateways.fault import OPENS
 from tests.gateways.simulator import FAULTS, Gateway
+from tests.gateways.traffic import Answer, Asked, Forward, whole
 from tests.gateways.upstream import Upstream
 
 SYSTEMS = {
@@ -66,6 +69,14 @@ SYSTEMS = {
 }
 # A second of the same sort would undo or repeat the first.
 _ALONE = {"drops_unknown_members", "caches_key_document", "retries_server_errors"}
+
+
+async def _asks_for_tokens_first(asked: Asked, forward: Forward) -> Answer:
+    """Do what routers do that choose by a prompt's tokens: have it rendered before."""
+    if not asked.is_for_document:
+        rendered = await forward(replace(asked, path=f"{asked.path}/render"))
+        await whole(rendered.body)
+    return await forward(asked)
 
 
 def _benign_in_both() -> list[str]:
@@ -145,4 +156,13 @@ def test_a_retry_after_a_server_error_opens(
     seen = asking(profile, shape)
     assert seen.outcome == OPENS
     assert len(upstream.app.calls) == 3
+    assert seen.body == plain_answer(upstream.app.calls[-1]).body
+
+
+def test_answers_open_through_a_router_that_has_the_prompt_rendered_first(
+    profile: str, shape: str, asking: Asking, upstream: Upstream, gateway: Gateway
+) -> None:
+    gateway.use_acts(_asks_for_tokens_first)
+    seen = asking(profile, shape)
+    assert seen.outcome == OPENS
     assert seen.body == plain_answer(upstream.app.calls[-1]).body

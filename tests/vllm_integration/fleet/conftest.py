@@ -29,9 +29,13 @@ SEALED_LIMIT = 65536
 
 @dataclass
 class Starting:
-    """Servers that load at the same time, and the lines that they want to be said."""
+    """Servers that load at the same time, and the lines that they want to be said.
+
+    ``variables`` are those of the two that share a secret.
+    """
 
     servers: dict[str, Future[Server]]
+    variables: dict[str, str]
     lines: queue.SimpleQueue[str]
     before: Before
 
@@ -59,17 +63,17 @@ def starting(
     )
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def begin(name: str, command: Sequence[str], fleet: Path, **options: Any) -> Server:
-        variables = {
+    def variables_of(fleet: Path) -> dict[str, str]:
+        return {
             **_UNBOUND,
             "SG_FLEET_SECRET_FILE": str(fleet),
             "SG_IDENTITY_KEY_FILE": str(identity.path),
             "SG_MAX_SEALED_REQUEST_BYTES": str(SEALED_LIMIT),
         }
-        command = (*command, *QUICK)
-        return start(
-            name, command, folder, variables=variables, say=lines.put, **options
-        )
+
+    def begin(name: str, command: Sequence[str], fleet: Path, **options: Any) -> Server:
+        options["variables"] = variables_of(fleet)
+        return start(name, (*command, *QUICK), folder, say=lines.put, **options)
 
     def submit(*arguments: Any, **options: Any) -> Future[Server]:
         return pool.submit(begin, *arguments, **options)
@@ -84,7 +88,7 @@ def starting(
             "late": submit("fleet, late", SG_VLLM, before.fleet_path),
         }
         try:
-            yield Starting(servers, lines, before)
+            yield Starting(servers, variables_of(ours), lines, before)
         finally:
             before.is_up.set()
             for server in servers.values():

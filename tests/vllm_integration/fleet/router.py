@@ -6,7 +6,7 @@ import contextlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,17 @@ class Router(Server):
 
     metrics_port: int = 0
 
-    def metrics(self) -> dict[str, float]:
-        """Return its own metrics."""
+    def metrics_text(self) -> str:
+        """Return its own metrics as it shows them."""
         url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         with urllib.request.urlopen(url, timeout=60) as answer:
-            text = answer.read().decode()
-        return {name: float(value) for name, value in _METRIC.findall(text)}
+            text: str = answer.read().decode()
+        return text
+
+    def metrics(self) -> dict[str, float]:
+        """Return its own metrics."""
+        found = _METRIC.findall(self.metrics_text())
+        return {name: float(value) for name, value in found}
 
     def troubles(self) -> dict[str, float]:
         """Return the metrics that say that something was wrong with a worker."""
@@ -52,25 +57,51 @@ class Router(Server):
             or (value != 1 and "worker_health" in name)
         }
 
+    def sees_all(self) -> bool:
+        """Tell whether all of its workers are well, as far as it knows."""
+        metrics = self.metrics()
+        return {it for name, it in metrics.items() if "worker_health" in name} == {1}
+
 
 @contextlib.contextmanager
-def routing(name: str, folder: Path, *urls: str) -> Iterator[Router]:
-    """Run a router that goes round the workers at ``urls``."""
+def routing(
+    name: str,
+    folder: Path,
+    *urls: str,
+    policy: str = "round_robin",
+    options: Sequence[str] = (),
+) -> Iterator[Router]:
+    """Run a router before the workers at ``urls``; ``options`` are more of its own."""
+    options = ("--worker-urls", *urls, "--policy", policy, *options)
+    with routing_as(name, folder, options) as router:
+        yield router
+
+
+@contextlib.contextmanager
+def routing_as(name: str, folder: Path, options: Sequence[str]) -> Iterator[Router]:
+    """Run a router that is told by ``options`` alone where to."""
     port, metrics_port = free_port(), free_port()
     process, log_path = launch(
         name,
         (
             "vllm_router.launch_router",
             *("--host", "127.0.0.1", "--port", str(port)),
-            *("--worker-urls", *urls, "--policy", "round_robin"),
             *("--prometheus-host", "127.0.0.1"),
             *("--prometheus-port", str(metrics_port)),
             *("--worker-startup-check-interval", "1"),
+            *options,
         ),
         folder,
         {},
     )
     router = Router(port, process, log_path, metrics_port=metrics_port)
+    with running(name, router):
+        yield router
+
+
+@contextlib.contextmanager
+def running(name: str, router: Router) -> Iterator[Router]:
+    """Wait for a router that was started, and end it after the block."""
     try:
         wait_for(lambda: _is_up(router), f"{name} to be up", _START_LIMIT_S)
         yield router

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,12 +11,10 @@ import openai
 import pytest
 
 from stainedglass_output_protection.client.verdict import EXTENSION, Mark
-from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
-from stainedglass_output_protection.protocol.key_document import KeyDocument
 from tests.tiny_dialogues import BY_NAME
-from tests.vllm_integration.asking import TIMEOUT_S
+from tests.vllm_integration.fleet.bad_client import A_SECOND, SECONDS, BadClient
 from tests.vllm_integration.fleet.conftest import MakeClient
-from tests.vllm_integration.fleet.malformed import CHAT, KINDS, Bad, Maker
+from tests.vllm_integration.fleet.malformed import CHAT
 from tests.vllm_integration.fleet.replicas import (
     Answered,
     Watch,
@@ -33,64 +26,7 @@ from tests.vllm_integration.servers import MODEL, Server
 
 pytestmark = pytest.mark.vllm
 
-A_SECOND = 50
-SECONDS = 10
-AT_ONCE = 2
 CANARY = BY_NAME["canary"]
-
-
-class BadClient:
-    """Sends bad requests, 50 a second if the machine can, and keeps what came back."""
-
-    def __init__(self, router: Router) -> None:
-        self._port = router.port
-        self.statuses: dict[str, Counter[int]] = {kind: Counter() for kind in KINDS}
-        self.unexpected: list[tuple[str, int, bytes]] = []
-
-    def send_all(self) -> None:
-        """Send them all, from a few connections at once."""
-        began = time.monotonic()
-        numbers = range(A_SECOND * SECONDS)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            parts = [numbers[at::AT_ONCE] for at in range(AT_ONCE)]
-            list(pool.map(self._send_part, parts, [began] * AT_ONCE))
-
-    def _send_part(self, numbers: range, began: float) -> None:
-        maker = Maker(numbers[0])
-        kinds = list(KINDS)
-        for turn, number in enumerate(numbers):
-            if turn % (A_SECOND // AT_ONCE) == 0:  # Once a second.
-                maker.document = self._document()
-            time.sleep(max(0.0, began + number / A_SECOND - time.monotonic()))
-            kind = kinds[number % len(kinds)]
-            bad = maker.make(kind)
-            status, body = self._send(bad)
-            self.statuses[kind][status] += 1
-            if status not in bad.statuses:
-                self.unexpected.append((kind, status, body[:200]))
-
-    def _document(self) -> KeyDocument:
-        with self._connection() as connection:
-            connection.request("GET", DOCUMENT_PATH)
-            answer = json.loads(connection.getresponse().read())
-        return KeyDocument.from_text(answer["document"])
-
-    def _send(self, bad: Bad) -> tuple[int, bytes]:
-        # A connection for each: some are so bad that it is closed after them.
-        with self._connection() as connection:
-            # Who refuses early does not read to the end.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request("POST", bad.path, bad.body, bad.headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[http.client.HTTPConnection]:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self._port, timeout=TIMEOUT_S
-        )
-        with contextlib.closing(connection):
-            yield connection
 
 
 class GoodClient:
@@ -131,7 +67,7 @@ def test_flood_of_malformed_requests_hurts_nobody_else(
     make_client: MakeClient,
 ) -> None:
     before = prompt_tokens(replicas)
-    bad, good = BadClient(router), GoodClient(router, make_client)
+    bad, good = BadClient(router.port), GoodClient(router, make_client)
     is_over = threading.Event()
 
     with ThreadPoolExecutor(1) as pool:

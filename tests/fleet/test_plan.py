@@ -1,0 +1,92 @@
+"""What was promised to be tested with real routers, and the tests that do."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from tests.gateways.simulator import FAULTS
+
+_GATEWAYS = "tests.gateways"
+_FLEET = "tests.fleet"
+_VLLM = "tests.vllm_integration.fleet"
+
+PLAN: dict[str, list[str]] = {
+    # Each policy: 200 mixed requests, 20 clients at once, nothing readable on the way.
+    "T1": [
+        f"{_FLEET}.test_traffic:test_two_hundred_mixed_requests_open_while_keys_change_every_second",
+        f"{_FLEET}.test_traffic:test_what_goes_this_way_in_the_clear_is_found",
+        f"{_VLLM}.test_round_robin:test_two_hundred_requests_succeed_at_once_while_keys_change_every_second",
+        f"{_VLLM}.test_policies:test_mixed_requests_open",
+        f"{_VLLM}.test_with_a_replica_killed:test_no_answer_is_wrong_while_a_replica_is_killed_and_restarted",
+    ],
+    # Malformed keys, 50 a second for 10 seconds.
+    "T2": [
+        f"{_FLEET}.test_traffic:test_flood_of_malformed_requests_hurts_nobody_else",
+        f"{_VLLM}.test_bad_client:test_flood_of_malformed_requests_hurts_nobody_else",
+    ],
+    # A replica killed while it streams.
+    "T3": [
+        f"{_FLEET}.test_killed_replica:test_cut_streams_are_truncated_and_nothing_else_is_wrong",
+        f"{_VLLM}.test_with_a_replica_killed:test_no_answer_is_wrong_while_a_replica_is_killed_and_restarted",
+    ],
+    # Rotation every second during T1.
+    "T4": [
+        f"{_FLEET}.test_traffic:test_two_hundred_mixed_requests_open_while_keys_change_every_second",
+        f"{_VLLM}.test_round_robin:test_two_hundred_requests_succeed_at_once_while_keys_change_every_second",
+    ],
+    # Prefill and decode apart; a gateway that drops all headers.
+    "T5": [
+        f"{_FLEET}.test_prefill_and_decode:test_with_the_key_in_the_body_answers_open_and_tokens_are_counted",
+        f"{_FLEET}.test_prefill_and_decode:test_with_a_key_in_the_header_only_nothing_is_answered",
+        f"{_FLEET}.test_usage:test_the_tokens_of_whole_answers_are_counted",
+        f"{_GATEWAYS}.test_faults:test_an_answer_opens_unchanged_or_a_named_error_is_raised",
+    ],
+    # Probes without a key.
+    "T6": [
+        f"{_FLEET}.test_probes:test_a_router_that_probes_by_chats_needs_the_policy_that_answers_them",
+        f"{_FLEET}.test_probes:test_a_probe_without_a_key_is_answered_as_the_policy_says",
+        f"{_FLEET}.test_probes:test_a_probe_costs_no_worker_its_place",
+    ],
+    # The simulator's faults.
+    "T10": [
+        f"{_GATEWAYS}.test_faults:test_an_answer_opens_unchanged_or_a_named_error_is_raised",
+        f"{_GATEWAYS}.test_cuts:test_a_stream_cut_anywhere_opens",
+        f"{_GATEWAYS}.test_cuts:test_a_unary_body_cut_anywhere_opens",
+        f"{_GATEWAYS}.test_cuts:test_a_body_that_ends_anywhere_else_is_never_complete",
+        f"{_GATEWAYS}.test_routers:test_answers_open_through",
+        f"{_GATEWAYS}.test_routers:test_everything_benign_at_once_opens",
+    ],
+    # One secret for all: the first try succeeds at whichever replica.
+    "T12": [
+        f"{_VLLM}.test_round_robin:test_two_hundred_requests_succeed_at_once_while_keys_change_every_second",
+    ],
+}
+
+
+# What gateways do to headers, bodies and streams, and who attacks: by T5 and T10.
+SIMULATED = (
+    *("drops_request_headers", "drops_headers_and_members", "drops_response_headers"),
+    *("keeps_last_request_header", "joins_repeated_headers", "doubles_headers"),
+    *("renames_response_headers", "reserialises_request", "reserialises_json"),
+    *("drops_comments", "drops_event_lines", "drops_unknown_members", "rewrites_ids"),
+    *("sends_single_bytes", "holds_everything", "splits_data_lines"),
+    *("goes_to_another_server", "replaces_key", "caches_answers", "sends_twice"),
+    *("truncates", "truncates_with_done", "swaps_events"),
+)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for names in PLAN.values() for name in names})
+)
+def test_it_is_there(name: str) -> None:
+    module, _, function = name.partition(":")
+    assert function.startswith("test_")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_the_simulator_does_it(name: str) -> None:
+    fault = FAULTS[name]
+    assert fault.unary or fault.stream
