@@ -833,7 +833,13 @@ class Server:
     seen: set[bytes] = field(default_factory=set)
 
     def open(self, text: str, clear_keys: Sequence[str], now: int) -> SealedRequest:
-        """Steps 1 to 6."""
+        """Steps 1 to 5 and 7, of a text without the request that carries it."""
+        request = self.read(text, clear_keys, now)
+        self.enter(request, now)
+        return request
+
+    def read(self, text: str, clear_keys: Sequence[str], now: int) -> SealedRequest:
+        """Steps 1 to 5."""
         require(len(text) <= self.limit, "request_too_large")
         require(text.startswith(REQUEST_PREFIX), MALFORMED_REQUEST)
         encoded = text.removeprefix(REQUEST_PREFIX)
@@ -858,9 +864,7 @@ class Server:
         epoch = live[key_id]
         info = request_info(suite, epoch.statement.digest, sealed_key)
         key = epoch.keys.suites[suite]
-        request = parse_plaintext(key.open(message[42:], info, MALFORMED_REQUEST))
-        self.enter(request, now)
-        return request
+        return parse_plaintext(key.open(message[42:], info, MALFORMED_REQUEST))
 
     def enter(self, request: SealedRequest, now: int) -> None:
         known = sha256(request.response_secret)
@@ -875,15 +879,16 @@ class Server:
         """All steps, from the request that carries the text."""
         texts = texts_in(http)
         require(len(texts) == 1, MALFORMED_REQUEST)
-        request = self.open(texts[0], clear_keys, now)
+        request = self.read(texts[0], clear_keys, now)
+        is_meant = request.method == http.method and request.target == target_of(
+            http.path, http.query
+        )
+        require(is_meant, "sealed_request_mismatch")
+        self.enter(request, now)
         outer = routed(http.content_type, http.body)
         inner = routed(request.content_type, request.body)
         said = {"model": inner.get("model"), "stream": inner.get("stream", False)}
-        agrees = (
-            request.method == http.method
-            and request.target == target_of(http.path, http.query)
-            and all(is_same_value(value, said[name]) for name, value in outer.items())
-        )
+        agrees = all(is_same_value(value, said[name]) for name, value in outer.items())
         require(agrees, "sealed_request_mismatch")
         return request
 

@@ -742,9 +742,11 @@ def package_receives(vector: dict[str, Any]) -> Opened:
         opened = sealed_requests.open_request(
             text, ring=package_ring(vector), offered=vector.get("client_keys", ())
         )
+        if request is not None:
+            sealed_requests.compare_target(opened, scope)
         sealed_requests.enter(opened, store)
         if request is not None:
-            sealed_requests.compare(opened, scope, body)
+            sealed_requests.compare_members(opened, scope, body)
     return opened
 
 

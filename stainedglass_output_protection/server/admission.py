@@ -23,7 +23,8 @@ from stainedglass_output_protection.server.response_keys import (
 )
 from stainedglass_output_protection.server.sealed_requests import (
     Opened,
-    compare,
+    compare_members,
+    compare_target,
     enter,
     inner_scope,
 )
@@ -86,8 +87,10 @@ def admit_sealed(
         return opened.keys
 
     try:
+        # First, as routers may ask another route for the prompt's tokens before.
+        compare_target(opened, offer.scope)
         release = enter(opened, store)
-        compare(opened, offer.scope, offer.body)
+        compare_members(opened, offer.scope, offer.body)
         PROVOKED_ERRORS.refuse_if_asked(opened.request)
         body = owned_body(route, opened.request, offer.scope)
     except RequestError as error:

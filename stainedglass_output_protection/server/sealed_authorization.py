@@ -28,12 +28,15 @@ from stainedglass_output_protection.server.refusals import keys_unavailable
 from stainedglass_output_protection.server.refusing import refuse
 from stainedglass_output_protection.server.replay_store import ReplayStore
 from stainedglass_output_protection.server.request_body import (
+    drop_trailers,
+    limited,
     may_be_json,
     read_upload,
     replaying,
 )
 from stainedglass_output_protection.server.sealed_requests import (
-    compare,
+    compare_members,
+    compare_target,
     enter,
     open_request,
     sealed_text,
@@ -74,6 +77,7 @@ class SealedAuthorizationMiddleware:
         if route is None or values_of(scope, _AUTHORIZATION):
             await self._app(scope, receive, send)
             return
+        drop_trailers(scope)
         try:
             opened = await self._opened(scope, receive, route)
         except RequestError as error:
@@ -115,6 +119,7 @@ class SealedAuthorizationMiddleware:
         header = self._options.client_key_header.encode("ascii")
         if values_of(scope, header) and not may_be_json(scope):
             return scope, receive  # An upload of profile output, in its pieces.
+        receive = limited(scope, receive, self._options.max_request_bytes)
         limit = self._options.max_sealed_request
         upload = await read_upload(receive, limit)
         if upload is None:
@@ -128,8 +133,9 @@ class SealedAuthorizationMiddleware:
         )
         if route.route_class is RouteClass.CLEAR:
             # Nothing inside looks at it any more.
+            compare_target(opened, scope)
             enter(opened, self._replay_store())
-            compare(opened, scope, b"")
+            compare_members(opened, scope, b"")
         headers = list(scope["headers"])
         if opened.request.authorization:
             value = opened.request.authorization.encode("latin-1", "replace")

@@ -88,9 +88,10 @@ const MALFORMED = "sealed_request_malformed";
 
 /**
  * What a sealed message holds. `server` has the `epochs` (secret, statement and retiresAt of each)
- * and, of its replay store, `seen` (response secrets in hexadecimal) and `markMs`.
+ * and, of its replay store, `seen` (response secrets in hexadecimal) and `markMs`. `isMeant` tells
+ * whether it arrived where it says that it is to go.
  */
-export async function openSealedRequest(server, text, nowMs, clearKeys = []) {
+export async function openSealedRequest(server, text, nowMs, clearKeys = [], isMeant = () => true) {
   check(text.length <= (server.limit ?? 64 * 2 ** 20), "request_too_large", "too large");
   check(text.startsWith(REQUEST_PREFIX), MALFORMED, "another prefix");
   const message = fromCanonicalBase64(text.slice(REQUEST_PREFIX.length), MALFORMED);
@@ -112,6 +113,7 @@ export async function openSealedRequest(server, text, nowMs, clearKeys = []) {
     throw new ProtocolError(MALFORMED, "it does not open");
   });
   const request = readPlaintext(plaintext);
+  check(isMeant(request), "sealed_request_mismatch", "sent to another target");
   const isNew = !server.seen?.has(toHex(request.responseSecret));
   check(isNew, "request_replayed", "it was used already");
   const isTimed = (server.markMs ?? -1) < request.time && request.time <= nowMs + 60000;
@@ -152,13 +154,14 @@ export async function receiveSealedRequest(server, http, nowMs, isInTable) {
   const [contentType = ""] = valuesOf("content-type");
   const texts = [...valuesOf("x-sealed-request"), ...textsIn(contentType, http.body)];
   check(texts.length === 1, MALFORMED, "not one sealed request");
-  const request = await openSealedRequest(server, texts[0], nowMs);
+  const isMeant = (request) =>
+    request.method === http.method && request.target === targetOf(http, isInTable);
+  const request = await openSealedRequest(server, texts[0], nowMs, [], isMeant);
   const outer = membersOf(contentType, http.body);
   const inner = membersOf(request.contentType, request.body);
   const agrees = (name, unless) =>
     outer[name] === undefined || isSameJson(outer[name], inner[name] ?? unless);
-  const isSame = request.method === http.method && request.target === targetOf(http, isInTable);
-  const isAgreed = isSame && agrees("model", null) && agrees("stream", false);
+  const isAgreed = agrees("model", null) && agrees("stream", false);
   check(isAgreed, "sealed_request_mismatch", "outside and inside differ");
   return request;
 }

@@ -465,7 +465,7 @@ async def test_the_number_of_zeros_does_not_matter(size: int) -> None:
     assert made.open(sent).status == 200
 
 
-# Step 6.
+# Step 7.
 
 
 async def test_a_replay_is_refused_and_only_who_sent_it_can_read_why() -> None:
@@ -633,43 +633,71 @@ async def test_a_release_that_fails_leaves_the_answer_as_it_is() -> None:
     assert made.code(await ask(target, made.body)) == (425, "request_replayed")
 
 
-# Step 7.
+# Steps 6 and 8.
 
 
 @pytest.mark.parametrize(
-    ("changes", "members", "asked"),
+    ("changes", "asked"),
     [
-        ({"method": "PUT"}, {}, {}),
-        ({"target": "/v1/completions"}, {}, {}),
-        ({"target": f"{CHAT}?x=1"}, {}, {}),
-        ({}, {}, {"query_string": b"x=1"}),
-        ({"target": f"{CHAT}?x=1"}, {}, {"query_string": b"x=2"}),
-        ({"target": f"{CHAT}?"}, {}, {}),
-        ({"target": ""}, {}, {}),
-        ({"target": f"/api{CHAT}"}, {}, {}),
-        ({"body": b'{"model":"a"}'}, {"model": "b"}, {}),
-        ({"body": b'{"model":"a"}'}, {"model": None}, {}),
-        ({"body": b"{}"}, {"model": "b"}, {}),
-        ({"body": b'{"stream":true}'}, {"stream": False}, {}),
-        ({"body": b'{"stream":false}'}, {"stream": True}, {}),
-        ({"body": b"{}"}, {"stream": True}, {}),
-        ({"body": b"{}"}, {"stream": 1}, {}),
-        ({"body": b"[]"}, {"stream": True}, {}),
-        ({"body": b"{"}, {"model": "m"}, {}),
+        ({"method": "PUT"}, {}),
+        ({"target": "/v1/completions"}, {}),
+        ({"target": f"{CHAT}?x=1"}, {}),
+        ({}, {"query_string": b"x=1"}),
+        ({"target": f"{CHAT}?x=1"}, {"query_string": b"x=2"}),
+        ({"target": f"{CHAT}?"}, {}),
+        ({"target": ""}, {}),
+        ({"target": f"/api{CHAT}"}, {}),
     ],
     ids=itertools.count(),
 )
-async def test_what_differs_outside_is_refused(
-    changes: dict[str, Any], members: dict[str, Any], asked: dict[str, Any]
+async def test_another_target_is_refused_each_time(
+    changes: dict[str, Any], asked: dict[str, Any]
 ) -> None:
     app = Recorder()
     made = sealed(RING, **changes)
     target = protected(app)
-    sent = await ask(target, carrying(made.text, **members), **asked)
+    for _ in range(2):
+        sent = await ask(target, made.body, **asked)
+        assert made.code(sent) == (400, "sealed_request_mismatch")
+    assert app.calls == 0
+
+
+async def test_a_request_is_served_after_a_router_has_sent_it_elsewhere() -> None:
+    app = answering(ANSWER, content_type=JSON)
+    made = sealed(RING)
+    target = protected(app)
+    sent = await ask(target, made.body, path=f"{CHAT}/render")
+    assert made.code(sent) == (400, "sealed_request_mismatch")
+    assert made.open(await ask(target, made.body)).body == ANSWER
+    assert made.code(await ask(target, made.body)) == (425, "request_replayed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "members"),
+    [
+        ({"body": b'{"model":"a"}'}, {"model": "b"}),
+        ({"body": b'{"model":"a"}'}, {"model": None}),
+        ({"body": b"{}"}, {"model": "b"}),
+        ({"body": b'{"stream":true}'}, {"stream": False}),
+        ({"body": b'{"stream":false}'}, {"stream": True}),
+        ({"body": b"{}"}, {"stream": True}),
+        ({"body": b"{}"}, {"stream": 1}),
+        ({"body": b"[]"}, {"stream": True}),
+        ({"body": b"{"}, {"model": "m"}),
+    ],
+    ids=itertools.count(),
+)
+async def test_other_members_are_refused_and_use_it_up(
+    changes: dict[str, Any], members: dict[str, Any]
+) -> None:
+    app = Recorder()
+    made = sealed(RING, **changes)
+    target = protected(app)
+    sent = await ask(target, carrying(made.text, **members))
     assert made.code(sent) == (400, "sealed_request_mismatch")
     assert app.calls == 0
-    # It is used up.
-    sent = await ask(target, carrying(made.text, **members), **asked)
+    # Nobody can go on guessing with it.
+    sent = await ask(target, carrying(made.text, **members))
     assert made.code(sent) == (425, "request_replayed")
 
 
@@ -733,11 +761,15 @@ async def test_the_first_fault_is_answered(step: int, code: str) -> None:
     assert (await refused(body, **asked))[1] == code
 
 
-async def test_a_wrong_time_comes_before_a_mismatch_and_opening_before_both() -> None:
-    changes = {"time_ms": unix_ms() + 3600 * SECOND, "method": "PUT"}
+async def test_opening_comes_first_then_the_target_the_time_and_the_members() -> None:
+    changes: dict[str, Any] = {"time_ms": unix_ms() + 3600 * SECOND}
+    made = sealed(RING, **changes)
+    sent = await ask(protected(), carrying(made.text, model="other"))
+    assert made.code(sent) == (425, "request_mistimed")
+    changes["method"] = "PUT"
     made = sealed(RING, **changes)
     sent = await ask(protected(), made.body)
-    assert made.code(sent) == (425, "request_mistimed")
+    assert made.code(sent) == (400, "sealed_request_mismatch")
     plaintext = request_of(**changes).encode()[:-1] + b"\x01"
     made = sealed(RING, plaintext=plaintext)
     assert await refused(made.body) == (400, "sealed_request_malformed")

@@ -817,9 +817,16 @@ for name, request in {
 
 
 @case("opening")
-def replay_is_checked_before_the_outer_request() -> Vector:
+def target_is_checked_before_replay() -> Vector:
     """Known, and on another path."""
     request = http(chat(), path="/v1/completions")
+    return mismatched(request, seen=["response secret"])
+
+
+@case("opening")
+def replay_is_checked_before_the_members() -> Vector:
+    """Known, and with another model."""
+    request = http(chat(model="other"))
     return not_opened("request_replayed", request, seen=["response secret"])
 
 
