@@ -8,20 +8,25 @@ from typing import Final
 
 
 class Draining:
-    """Counts the requests that run. ``is_stopping`` says that no more are taken."""
+    """Counts the requests that run. ``is_stopping`` says that no more are taken.
+
+    A request runs when what it asks has been read: nobody waits for a client.
+    """
 
     def __init__(self) -> None:
         self.is_stopping = False
         self._running = 0
         self._changed = threading.Condition()
 
-    def request_began(self) -> None:
-        """Take note of a request."""
+    def request_began(self) -> bool:
+        """Take note that a request runs; return false if no more are taken."""
         with self._changed:
-            self._running += 1
+            if not self.is_stopping:
+                self._running += 1
+            return not self.is_stopping
 
     def request_ended(self) -> None:
-        """Take note of its end."""
+        """Take note of the end of a request that was taken."""
         with self._changed:
             self._running -= 1
             self._changed.notify_all()

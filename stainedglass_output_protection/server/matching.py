@@ -14,10 +14,14 @@ from starlette.types import Scope
 
 
 class Matched(NamedTuple):
-    """The path template of a route. ``allows`` is false if the method is another."""
+    """The path template of a route. ``allows`` is false if the method is another.
+
+    ``is_client_s`` says that nobody has matched the path: a client chose it.
+    """
 
     path: str
     allows: bool
+    is_client_s: bool = False
 
 
 def matched_route(scope: Scope) -> Matched | None:
@@ -27,7 +31,7 @@ def matched_route(scope: Scope) -> Matched | None:
     """
     routes = getattr(scope.get("app"), "routes", None)
     if routes is None:
-        return Matched(path_below_root(scope), allows=True)
+        return Matched(path_below_root(scope), allows=True, is_client_s=True)
     return _matched(scope, routes)
 
 

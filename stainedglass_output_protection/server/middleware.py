@@ -58,6 +58,7 @@ from stainedglass_output_protection.server.refusing import (
 )
 from stainedglass_output_protection.server.registry import SHARED_REGISTRY
 from stainedglass_output_protection.server.replay_store import ReplayStore
+from stainedglass_output_protection.server.request_body import drop_trailers
 from stainedglass_output_protection.server.responder import Responder
 from stainedglass_output_protection.server.stored_responses import (
     makes_responses,
@@ -99,20 +100,30 @@ class ProtectionMiddleware:
             keyless=options.keyless,
             max_sealed=options.max_sealed_request,
             requires_sealed=options.requires_sealed,
+            max_request=options.max_request_bytes,
         )
         self._notices = Notices()
         self._observer = telling(observer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one scope."""
+        """Serve one scope.
+
+        Raises:
+            RuntimeError: it is of a type that nothing here protects.
+        """
         if scope["type"] == "http":
+            drop_trailers(scope)
             await self._serve(scope, receive, send)
         elif scope["type"] == "websocket":
             # Closed before it is accepted: the handshake is answered with 403.
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
-        else:
+        elif scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        else:
+            raise RuntimeError(
+                f"Scopes of type {scope['type']!r} cannot be protected: refused."
+            )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer_own = OWN_ROUTES.get(path_below_root(scope))
@@ -144,7 +155,7 @@ class ProtectionMiddleware:
     ) -> None:
         try:
             if route.route_class is not RouteClass.PROTECTED:
-                self._notices.unknown_route(matched.path)
+                self._notices.refused_route(route, matched)
                 raise route_not_protected()
             if PROCESS.draining.is_stopping:
                 raise keys_unavailable()
@@ -158,6 +169,8 @@ class ProtectionMiddleware:
             )
             if offer is None:
                 return  # The client went away.
+            if not seen.runs():
+                raise keys_unavailable()
             ring.current(unix_ms())
             admitted = self._admit(offer, route, ring)
         except RequestError as error:

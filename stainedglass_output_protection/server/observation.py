@@ -99,6 +99,7 @@ class Observation:
         self.is_keyless = False
         self._observer = observer
         self._draining = PROCESS.draining
+        self._runs = False
         self._route = route
         self._bytes_in = 0
         clear = _ClearAnswer(send)
@@ -107,7 +108,6 @@ class Observation:
         self._began = time.perf_counter()
 
     def __enter__(self) -> Observation:
-        self._draining.request_began()
         self._observer.request_began()
         return self
 
@@ -117,12 +117,18 @@ class Observation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._draining.request_ended()
+        if self._runs:
+            self._draining.request_ended()
         has_raised = kind is not None and issubclass(kind, Exception)
         finished = self._finished(has_raised=has_raised)
         if logger.isEnabledFor(logging.INFO):
             _log(finished)
         self._observer.request_ended(finished)
+
+    def runs(self) -> bool:
+        """Have a process that stops wait for the request; false if it stops already."""
+        self._runs = self._draining.request_began()
+        return self._runs
 
     def watch(self, answer: Answer) -> None:
         """Take this for the answer, instead of what goes through ``send``."""

@@ -28,6 +28,7 @@ from stainedglass_output_protection.server.refusals import (
     sealed_request_required,
 )
 from stainedglass_output_protection.server.request_body import (
+    limited,
     may_be_json,
     read_body,
     read_upload,
@@ -67,13 +68,17 @@ class Offer(NamedTuple):
 
 
 class OfferRules(NamedTuple):
-    """What an operator says of offers: names, limits in bytes, and policies."""
+    """What an operator says of offers: names, limits in bytes, and policies.
+
+    ``max_request`` is that of any body, None if there is none.
+    """
 
     header: str
     member: str
     keyless: KeylessPolicy
     max_sealed: int
     requires_sealed: bool
+    max_request: int | None
 
 
 async def read_offer(
@@ -90,13 +95,15 @@ async def read_offer(
     ``reads_any_body``; one without is sealed or has no key.
 
     Raises:
-        RequestError: a key is missing, duplicated or malformed, or a sealed request
-            does not open.
+        RequestError: a key is missing, duplicated or malformed, a sealed request does
+            not open, or the body is too long. The offer's ``receive`` raises the last
+            one too, of an upload in its pieces.
         KeysUnavailableError: it is sealed, and the ring has no usable key.
     """
     offered = values_of(scope, rules.header.encode("ascii"))
     if len(offered) > 1:
         raise client_key_duplicated()
+    receive = limited(scope, receive, rules.max_request)
     body = b""
     after = receive
     if may_be_json(scope) or (reads_any_body and offered):

@@ -22,6 +22,8 @@ class Options:
     sealed they are refused unless ``allows_stored``. ``requires_sealed`` refuses those
     requests altogether. ``max_sealed_request`` is in bytes, before decoding.
     ``passed_headers`` are headers around a sealed request that the application gets.
+    ``max_request_bytes`` is the longest body of a request for a protected route, as it
+    came; None is as much as the application takes.
     """
 
     client_key_header: str = DEFAULT_CLIENT_KEY_HEADER
@@ -34,3 +36,4 @@ class Options:
     requires_sealed: bool = False
     max_sealed_request: int = MAX_SEALED_REQUEST
     passed_headers: frozenset[str] = frozenset()
+    max_request_bytes: int | None = None

@@ -1,7 +1,8 @@
 """The error that a sealed request may ask for, to show who sends it again.
 
-Specification: ``protocol.md#path-probe``. Only who may ask the model can ask for one,
-and seldom: what stands in front of a server may take one that fails out of service.
+Specification: ``protocol.md#path-probe``. They are given seldom: what stands in front of
+a server may take one that fails out of service. Authentication in front of the
+protection counts for them; that of an engine behind a sidecar does not.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,8 +18,11 @@ from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.refusals import method_not_allowed
 from stainedglass_output_protection.server.refusing import refuse
 
+logger = logging.getLogger(__name__)
+
 READY_PATH: Final = f"{DOCUMENT_PATH}/ready"
 _METHODS = ("GET", "HEAD")
+_NO_KEYS: Final = "This server has no epoch keys. Its log says why."
 
 
 async def answer_readiness(
@@ -29,11 +33,9 @@ async def answer_readiness(
         await refuse(method_not_allowed(), REFUSED, send)
         return
     try:
-        if PROCESS.draining.is_stopping:
-            raise KeysUnavailableError("The server is stopping: it takes no requests.")
-        status, members = 200, _state_of(ring_of(scope), unix_ms())
+        status, members = 200, _state_of(_ring(scope, ring_of), unix_ms())
     except KeysUnavailableError as error:
-        # Its words are ours, with names of settings and times; the ring has logged them.
+        # A ring's words are ours, with names of settings and times; it has logged them.
         status, members = 503, {"ready": False, "reason": str(error)}
     body = json.dumps(members).encode("ascii")
     headers = [
@@ -44,6 +46,17 @@ async def answer_readiness(
     await send({"type": "http.response.start", "status": status, "headers": headers})
     shown = body if scope["method"] == "GET" else b""
     await send({"type": "http.response.body", "body": shown})
+
+
+def _ring(scope: Scope, ring_of: Callable[[Scope], KeyRing]) -> KeyRing:
+    if PROCESS.draining.is_stopping:
+        raise KeysUnavailableError("The server is stopping: it takes no requests.")
+    try:
+        return ring_of(scope)
+    except KeysUnavailableError as error:
+        # What failed to make a ring may name the operator's files: not to the public.
+        logger.error("Not ready: %s", error)
+        raise KeysUnavailableError(_NO_KEYS) from None
 
 
 def _state_of(ring: KeyRing, now_ms: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ _ANTHROPIC = ("messages", "count")
 def route_not_protected() -> RequestError:
     """Return the error for a route that is not in the table."""
     return RequestError(
-        "This route is not protected: it is not in the table of routes, so it is "
-        "refused. The operator may add it, sealed, with SG_PROTECTED_ROUTES, or in the "
-        "clear with SG_CLEAR_ROUTES.",
+        "This route is not protected: the table of routes does not have it, or not with "
+        "this method, so it is refused. The operator may add it, sealed, with "
+        "SG_PROTECTED_ROUTES, or in the clear with SG_CLEAR_ROUTES.",
         code="route_not_protected",
         status=403,
     )
@@ -105,6 +105,16 @@ def request_too_large() -> RequestError:
     return RequestError(
         "The sealed request is larger than this server accepts. The operator may raise "
         "SG_MAX_SEALED_REQUEST_BYTES.",
+        code="request_too_large",
+        status=413,
+    )
+
+
+def body_too_large() -> RequestError:
+    """Return the error for a request whose body is longer than any may be."""
+    return RequestError(
+        "The request is larger than this server accepts. Send less; the operator may "
+        "raise the limit.",
         code="request_too_large",
         status=413,
     )

@@ -6,6 +6,7 @@ The client key may be a member of it, which is taken out: some routers drop head
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +15,10 @@ import msgspec
 from starlette.types import Message, Receive, Scope
 
 from stainedglass_output_protection.protocol.encoding import JSON_ERRORS
-from stainedglass_output_protection.server.refusals import client_key_duplicated
+from stainedglass_output_protection.server.refusals import (
+    body_too_large,
+    client_key_duplicated,
+)
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # What the application's own parser raises: text that is no JSON, or nested without end.
@@ -52,6 +56,50 @@ def may_be_json(scope: Scope) -> bool:
             media_type: bytes = value.partition(b";")[0].strip().lower()
             return not media_type.startswith(_UPLOADS)
     return True
+
+
+def drop_trailers(scope: Scope) -> None:
+    """Keep what follows a request's body from becoming headers of it.
+
+    The caller must do so before anything of the body is received: some servers add
+    trailers to the list that they gave. Trailers that such a server had read before it
+    called the application look like headers, and stay. The scope stays the same one,
+    since what is outside may look for the route in it.
+    """
+    scope["headers"] = list(scope["headers"])
+
+
+def limited(scope: Scope, receive: Receive, limit: int | None) -> Receive:
+    """Return ``receive`` of a body of up to ``limit`` bytes; None is any number.
+
+    Raises:
+        RequestError: the request says that it is longer. What is returned raises it if
+            more has come.
+    """
+    if limit is None:
+        return receive
+    if _declared_length(scope) > limit:
+        raise body_too_large()
+    room = limit
+
+    async def counted() -> Message:
+        nonlocal room
+        message = await receive()
+        room -= len(message.get("body", b""))
+        if room < 0:
+            raise body_too_large()
+        return message
+
+    return counted
+
+
+def _declared_length(scope: Scope) -> int:
+    """Return the length that a request says; 0 if it says none that is a number."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            with contextlib.suppress(ValueError):
+                return int(value)
+    return 0
 
 
 async def read_body(receive: Receive) -> bytes | None:

@@ -272,6 +272,24 @@ async def test_a_websocket_is_refused_before_its_handshake() -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
+async def test_only_the_lifespan_passes_by_the_protection() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    async def nothing(message: Any = None) -> Any:
+        raise AssertionError("something was received or sent")
+
+    target = protect(app)
+    await target({"type": "lifespan"}, nothing, nothing)
+    for unknown in ("webtransport", "HTTP", ""):
+        scope: Any = {"type": unknown, "method": "POST", "path": CHAT, "headers": []}
+        with pytest.raises(RuntimeError, match="cannot be protected"):
+            await target(scope, nothing, nothing)
+    assert seen == ["lifespan"]
+
+
 async def test_without_a_usable_key_the_answer_is_503() -> None:
     ring = own_ring(1000)
     with pytest.raises(KeysUnavailableError):

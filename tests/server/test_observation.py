@@ -175,11 +175,9 @@ async def test_nothing_that_a_client_chose_is_in_the_log(
     assert [item.route for item in kept.ended] == ["other", CHAT]
     assert len(lines(caplog)) == 2
     assert all(LINE.fullmatch(line) for line in lines(caplog))
-    # The hint for operators quotes the path of an application without a router.
-    assert not re.search(
-        r"[\n\r\x1b]", "".join(it.getMessage() for it in caplog.records)
-    )
-    assert "forged" not in "".join(lines(caplog))
+    said = "".join(it.getMessage() for it in caplog.records)
+    assert "is in no table" in said
+    assert not re.search(r"[\n\r\x1b]|forged|/x|/é", said)
 
 
 async def test_unknown_routes_fill_neither_log_nor_memory(
@@ -191,7 +189,7 @@ async def test_unknown_routes_fill_neither_log_nor_memory(
         await ask(target, b"{}", path=f"/made/up/{number}", **KEYED)
     assert {item.route for item in kept.ended} == {"other"}
     hints = [it for it in caplog.records if "is in no table" in it.getMessage()]
-    assert len(hints) == 100
+    assert len(hints) == 1
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/v1/models"])

@@ -109,13 +109,34 @@ async def test_a_server_whose_lifespan_has_not_run_is_not_ready() -> None:
     status, members = await probe(own_ring())
     assert (status, members["ready"]) == (503, False)
 
+
+async def test_nobody_outside_reads_which_file_keeps_keys_from_being_made(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def none(scope: Any) -> KeyRing:
-        raise KeysUnavailableError("This server has no epoch keys.")
+        raise KeysUnavailableError("SG_FLEET_SECRET_FILE: /run/secrets/fleet is gone.")
 
     target = ProtectionMiddleware(Recorder(), Options(), ring_of=none)
     sent = await ask(target, path=PATH, method="GET")
     assert sent[0]["status"] == 503
-    assert json.loads(body_of(sent))["reason"] == "This server has no epoch keys."
+    said = "This server has no epoch keys. Its log says why."
+    assert json.loads(body_of(sent))["reason"] == said
+    assert "/run/secrets/fleet is gone" in caplog.text
+
+
+async def test_a_provider_of_evidence_shows_nothing_of_what_it_raises(
+    clocks: Clocks,
+) -> None:
+    def missing(digest: bytes) -> bytes:
+        raise FileNotFoundError(2, "No such file", "/run/secrets/quote")
+
+    ring = KeyRing(IDENTITY, OwnEpochs(TIMES), evidence=missing)
+    with pytest.raises(KeysUnavailableError):
+        ring.tick(clocks.now)
+    status, members = await probe(ring)
+    assert status == 503
+    assert "SG_EVIDENCE_PROVIDER" in members["reason"]
+    assert "quote" not in members["reason"]
 
 
 async def test_head_has_the_same_length_and_other_methods_are_refused(
