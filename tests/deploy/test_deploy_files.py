@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stainedglass_output_protection.server.outcomes import OUTCOMES
 from stainedglass_output_protection.server.refusal_list import REFUSALS
@@ -76,13 +77,34 @@ def test_the_dashboard_loads_and_its_panels_lie_side_by_side() -> None:
     [
         ("check", "rules", "deploy/prometheus-rules.yml"),
         ("test", "rules", "tests/deploy/rules_test.yml"),
+        ("test", "rules", "tests/deploy/targets_test.yml"),
+        ("test", "rules", "tests/deploy/keys_test.yml"),
     ],
-    ids=["check", "test"],
+    ids=["check", "requests and rotation", "targets", "keys"],
 )
 def test_prometheus_accepts_the_rules_and_they_fire_when_they_should(
     arguments: tuple[str, ...],
 ) -> None:
     assert "SUCCESS" in promtool(*arguments)
+
+
+def test_the_rules_know_the_jobs_that_the_examples_make() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
+    monitors = (ROOT / "deploy" / "kubernetes" / "monitoring").glob("pod*.yaml")
+    page = (ROOT / "docs" / "any-engine.md").read_text(encoding="utf-8")
+    sidecars = re.search(r"job_name: (\S+)\n\s+metrics_path: \S+/metrics\n", page)
+    assert sidecars
+    jobs = [
+        *(item["job_name"] for item in scraped["scrape_configs"]),
+        # As the operator names them.
+        *(f"x/{yaml.safe_load(it.read_text())['metadata']['name']}" for it in monitors),
+        sidecars[1],
+    ]
+    assert len(jobs) == 3
+    known = re.findall(r'up\{job=~"(.+)"\}', RULES.read_text(encoding="utf-8"))
+    assert len(known) == 3
+    for pattern in known:
+        assert all(re.fullmatch(pattern, job) for job in jobs)
 
 
 def test_prometheus_accepts_what_the_dashboard_asks(tmp_path: Path) -> None:

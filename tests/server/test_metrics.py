@@ -18,6 +18,7 @@ from stainedglass_output_protection.server.epoch_table import Table
 from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.own_epochs import OwnEpochs
+from stainedglass_output_protection.server.policy import KeylessPolicy
 from stainedglass_output_protection.server.refusal_list import REFUSALS
 from stainedglass_output_protection.server.shared_epochs import SharedEpochs
 from tests.asgi_driver import CHAT, answering, body_of, make_ring
@@ -117,6 +118,26 @@ async def test_a_replay_is_an_increase_from_zero() -> None:
     for _ in range(3):
         await ask(target, body)
     assert metrics.value("refusals_total", code="request_replayed") == 2
+
+
+@pytest.mark.parametrize("policy", list(KeylessPolicy))
+async def test_a_clear_answer_is_counted_only_where_the_operator_allows_it(
+    policy: KeylessPolicy,
+) -> None:
+    # The alert on them takes one, however old, for a setting that still holds.
+    metrics = Metrics()
+    for app in (UNARY, STREAM):
+        target = observed(app, metrics.observer, keyless=policy)
+        await ask(target, b"{}")
+        await ask(target, b"{}", **KEYED)
+        await ask(target, b"{}", path="/made/up")
+    clear = [
+        (item["route"], item["stream"])
+        for item in metrics.series("requests_total")
+        if item["outcome"] == "clear"
+    ]
+    is_allowed = policy is KeylessPolicy.ALLOW
+    assert sorted(clear) == ([(CHAT, "false"), (CHAT, "true")] if is_allowed else [])
 
 
 def test_keys_are_told_by_times_that_stand_still_when_rotation_does(
