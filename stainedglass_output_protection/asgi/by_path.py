@@ -5,17 +5,15 @@ A path that is in no row of the table is refused before the application sees it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from stainedglass_output_protection.protocol.path_templates import pattern_of
 from stainedglass_output_protection.protocol.routes import ROUTES
 from stainedglass_output_protection.server.matching import path_below_root
-
-_PARAMETER = re.compile(r"\\{\w+\\}")
 
 
 class PathRoutes:
@@ -26,13 +24,11 @@ class PathRoutes:
     """
 
     def __init__(self, added: Iterable[str], handlers: Mapping[Any, Any]) -> None:
-        templates = [
-            *(path for path in added if "{" in path),
-            *(row.path for row in ROUTES if "{" in row.path),
-        ]
+        # The table's own first: what is added must not take anything from them.
+        paths = [*(row.path for row in ROUTES), *added]
+        self._literal = frozenset(path for path in paths if "{" not in path)
         self._templates = [
-            (re.compile(_PARAMETER.sub("[^/]+", re.escape(path))), _OneRoute(path))
-            for path in templates
+            (pattern_of(path), _OneRoute(path)) for path in paths if "{" in path
         ]
         self._handlers = handlers
         self._plain = _StandIn(handlers)
@@ -40,9 +36,12 @@ class PathRoutes:
     def stand_in(self, scope: Scope) -> _StandIn:
         """Return what stands for the application in ``scope``.
 
-        A path that is a row itself, or in no row, is its own route.
+        A path that is a row itself, or in no row, is its own route. What is a row counts
+        before rows with names in them, which may match it too.
         """
         path = path_below_root(scope)
+        if path in self._literal:
+            return self._plain
         for template, route in self._templates:
             if template.fullmatch(path):
                 return _RoutedStandIn(self._handlers, route)

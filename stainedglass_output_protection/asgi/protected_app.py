@@ -32,14 +32,22 @@ class ProtectedApp:
         self._protected = parts.authorized(parts.protected(_without_app(app)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one scope."""
+        """Serve one scope.
+
+        Raises:
+            RuntimeError: it is of a type that nothing here protects.
+        """
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif scope["type"] == "http":
             scope = {**scope, "app": self._routes.stand_in(scope)}
             await self._protected(scope, receive, send)
-        else:
+        elif scope["type"] == "websocket":
             await self._protected(scope, receive, send)
+        else:
+            raise RuntimeError(
+                f"Scopes of type {scope['type']!r} cannot be protected: refused."
+            )
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application's lifespan inside of the keys'."""

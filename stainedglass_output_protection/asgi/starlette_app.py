@@ -21,8 +21,10 @@ from stainedglass_output_protection.server.openapi import describe_in_openapi
 
 _NOT_INNERMOST = (
     "The protection is not the innermost middleware of this application, so plaintext "
-    "could leave it: call protect() after what appends to its list of middleware."
+    "could leave it: call protect() after what changes its middleware."
 )
+# In the scopes that have come through the protection.
+_PASSED = "stainedglass_output_protection.passed"
 
 
 def protect_in_place(app: Starlette, parts: Parts) -> None:
@@ -31,10 +33,13 @@ def protect_in_place(app: Starlette, parts: Parts) -> None:
     Raises:
         ConfigurationError: it is protected already.
     """
-    if any(_is_ours(item) for item in app.user_middleware):
+    if any(_is_ours(item) for item in app.user_middleware) or isinstance(
+        app.router.middleware_stack, _Door
+    ):
         raise ConfigurationError("This application is protected already.")
-    seen = _Seen()
-    app.user_middleware.append(Middleware(_Innermost, parts=parts, seen=seen))
+    door = _Door(app.router.middleware_stack)
+    app.router.middleware_stack = door
+    app.user_middleware.append(Middleware(_Innermost, parts=parts, door=door))
     if parts.moves_authorization:
         app.user_middleware.insert(0, Middleware(_Outermost, parts=parts))
     # Some build it early, and then the addition would have no effect.
@@ -43,9 +48,6 @@ def protect_in_place(app: Starlette, parts: Parts) -> None:
 
     @contextlib.asynccontextmanager
     async def lifespan(served: Starlette) -> AsyncIterator[Any]:
-        # What the list of middleware says may not be what was built.
-        if not seen.has_passed:
-            raise ConfigurationError(_NOT_INNERMOST)
         async with parts.keys.living(), inner(served) as state:
             await parts.keys.ready()
             yield state
@@ -54,22 +56,40 @@ def protect_in_place(app: Starlette, parts: Parts) -> None:
     describe_in_openapi(app, parts.options)
 
 
-class _Seen:
-    """Whether a lifespan has passed our middleware on its way."""
+class _Door:
+    """The application's router, for what has come through the protection.
 
-    has_passed = False
+    What the list of middleware says may not be what was built, nor what is called.
+    """
+
+    def __init__(self, router: ASGIApp) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get(_PASSED) is self:
+            await self._router(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            # Raised, it would pass for an application that has no lifespan.
+            await receive()
+            failed = {"type": "lifespan.startup.failed", "message": _NOT_INNERMOST}
+            await send(failed)
+        else:
+            raise ConfigurationError(_NOT_INNERMOST)
 
 
 class _Innermost:
-    def __init__(self, app: ASGIApp, parts: Parts, seen: _Seen) -> None:
+    def __init__(self, app: ASGIApp, parts: Parts, door: _Door) -> None:
         if not isinstance(app, ExceptionMiddleware):
             raise ConfigurationError(_NOT_INNERMOST)
-        self._seen = seen
-        self._protected = parts.protected(app)
+
+        async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+            # Not in a copy: what is outside may read there which route was found.
+            scope[_PASSED] = door
+            await app(scope, receive, send)
+
+        self._protected = parts.protected(marked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            self._seen.has_passed = True
         await self._protected(scope, receive, send)
 
 

@@ -22,7 +22,9 @@ MAKE_IDENTITY: Final = "Make one: sg-vllm keys generate --identity FILE"
 # How the PKCS #8 form of an Ed25519 key begins, with and without its armour.
 _PASTED_KEY = ("PRIVATE KEY", "MC4CAQ")
 
-_WHICH = "If clients have pinned this server, restore its file. A new server has none yet. "
+_WHICH = (
+    "If clients have pinned this server, restore its file. A new server has none yet. "
+)
 
 
 def read_identity_file(path: Path) -> IdentityKey:

@@ -136,8 +136,9 @@ class Settings(RequestSettings, KeySettings):
             if not may_be_made_clear(path):
                 raise ConfigurationError(
                     f"{clear} must not name {path}: its answers are what this server "
-                    f"protects. Use {variable_of('keyless_requests')}=allow to answer "
-                    "clients without a key for a while."
+                    "protects, or some of them. Use "
+                    f"{variable_of('keyless_requests')}=allow to answer clients without "
+                    "a key for a while."
                 )
         for path in sorted(self.protected_routes):
             if TABLE.row(path).route_class is RouteClass.CLEAR:

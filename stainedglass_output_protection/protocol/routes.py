@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
+
+from stainedglass_output_protection.protocol.path_templates import (
+    may_coincide,
+    pattern_of,
+)
 
 
 class RouteClass(Enum):
@@ -163,11 +167,7 @@ class RouteTable:
             )
             for row in rows
         }
-        self._templates = [
-            re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))
-            for path in self._by_path
-            if "{" in path
-        ]
+        self._templates = [pattern_of(path) for path in self._by_path if "{" in path]
 
     def row(self, path: str) -> Route:
         """Return the row for a path as the application mounts it."""
@@ -186,9 +186,14 @@ TABLE = RouteTable()
 def may_be_made_clear(path: str) -> bool:
     """Tell whether an operator may serve a route in the clear: not what is protected.
 
-    Routes that no row names are the operator's to judge.
+    A name in ``path`` must not take in what is, whatever the name. Routes that no row
+    names are the operator's to judge.
     """
-    return TABLE.row(path).route_class is not RouteClass.PROTECTED or path in OPERATORS
+    return path in OPERATORS or not any(
+        may_coincide(path, row.path)
+        for row in ROUTES
+        if row.route_class is RouteClass.PROTECTED and row.path not in OPERATORS
+    )
 
 
 def is_clear_url(method: str, path: str) -> bool:

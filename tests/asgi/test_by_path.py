@@ -11,7 +11,7 @@ from starlette.routing import Mount
 from stainedglass_output_protection.asgi import protect
 from stainedglass_output_protection.client import protected_client
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
-from tests.asgi.applications import ASK, CHAT, Bare, Identity, answer
+from tests.asgi.applications import ASK, CHAT, KINDS, Bare, Identity, answer
 from tests.asgi.serving import TIMEOUT_S, served
 from tests.asgi_driver import body_of, call
 
@@ -87,6 +87,32 @@ async def test_an_operator_s_clear_row_with_a_name_in_it(
     assert (await asked(app, "GET", path))[0] == status
 
 
+async def test_a_clear_row_with_a_name_in_it_takes_nothing_from_other_rows(
+    identity: Identity,
+) -> None:
+    app = protect(
+        Bare(),
+        identity_key_file=identity.path,
+        protected_routes={"/vendor/ask", "/vendor/{id}/words"},
+        clear_routes={"/vendor/{name}", "/vendor/{name}/{what}", "/adapters/{any}"},
+    )
+    for path in ("/vendor/ask", "/vendor/7/words", "/adapters/my-lora"):
+        assert b"sgop1." in (await asked(app, "POST", path))[1], path
+    assert b"sgop1." not in (await asked(app, "POST", "/vendor/open"))[1]
+
+
+async def test_a_protected_row_with_a_name_in_it_leaves_probes_clear(
+    identity: Identity,
+) -> None:
+    app = protect(
+        Bare(), identity_key_file=identity.path, protected_routes={"/{a}", "/v1/{b}"}
+    )
+    sent = await call(app, method="GET", path="/health")
+
+    assert (sent[0]["status"], body_of(sent)) == (200, b'{"status":"ok"}')
+    assert (await call(app, path="/v1/words"))[0]["status"] == 400
+
+
 @pytest.mark.parametrize("path", ["/v1/responses/resp_1", "/v1/responses/r/cancel"])
 async def test_what_an_engine_keeps_is_not_fetched_by_its_id(
     identity: Identity, path: str
@@ -118,6 +144,26 @@ def test_it_can_be_mounted_below_a_path(identity: Identity, prefix: str) -> None
         told = client.post(f"{url}{prefix}{CHAT}", json=ASK)
 
     assert told.json() == answer()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_scope_of_an_unknown_type_is_refused(
+    identity: Identity, kind: str
+) -> None:
+    called: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope)
+
+    made = KINDS[kind]()
+    if isinstance(made, Starlette):
+        made.router.middleware_stack = app
+    protected = protect(
+        app if kind == "bare" else made, identity_key_file=identity.path
+    )
+    with pytest.raises(RuntimeError, match="webtransport"):
+        await call(protected, type="webtransport", path=CHAT)
+    assert called == []
 
 
 async def test_the_application_s_scope_is_its_own(identity: Identity) -> None:

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from stainedglass_output_protection.asgi import protect
+from stainedglass_output_protection.asgi import process_keys, protect
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.hosting import start_barrier
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from tests.apps.proxy.running import served as served_with
 from tests.asgi.applications import (
+    CHAT,
     KINDS,
     Bare,
     Identity,
+    Tapped,
     fastapi_app,
     starlette_app,
     started,
@@ -166,6 +168,77 @@ async def test_an_identity_that_is_gone_refuses_the_first_request(
     identity.path.unlink()
 
     assert await status_of(app) == 503
+
+
+@OF_EACH_KIND
+async def test_a_first_key_that_fails_is_tried_again_later_not_at_once(
+    identity: Identity,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_ms = 1_000_000
+    monkeypatch.setattr(process_keys, "elapsed_ms", lambda: now_ms)
+    pem = identity.path.read_bytes()
+    app = protect(KINDS[kind](), identity_key_file=identity.path)
+    identity.path.unlink()
+    assert await status_of(app) == 503
+    identity.path.write_bytes(pem)
+    identity.path.chmod(0o600)
+    for _ in range(5):
+        now_ms += 1_999
+        assert await status_of(app) == 503
+    failures = [it for it in caplog.messages if str(identity.path) in it]
+    assert len(failures) == 1
+
+    now_ms += 5
+    assert await status_of(app) == 200
+    warnings = [it for it in caplog.messages if "lifespan" in it]
+    assert len(warnings) == 1
+    (task,) = other_tasks()
+    task.cancel()
+
+
+@OF_EACH_KIND
+async def test_why_there_are_no_keys_is_for_the_log_alone(
+    identity: Identity, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tapped = Tapped(protect(KINDS[kind](), identity_key_file=identity.path))
+    identity.path.unlink()
+    for path in (f"{DOCUMENT}/ready", DOCUMENT, CHAT):
+        for method in ("GET", "POST"):
+            await call(
+                tapped, method=method, path=path, key_pair=ClientKeyPair.generate()
+            )
+
+    assert identity.path.name not in tapped.wire.decode()
+    assert str(identity.path) in caplog.text
+
+
+@OF_EACH_KIND
+async def test_keys_of_first_use_end_when_a_lifespan_begins(
+    identity: Identity, kind: str
+) -> None:
+    app = protect(KINDS[kind](), identity_key_file=identity.path)
+    first = header_of(await call(app, key_pair=ClientKeyPair.generate()), SERVER_KEY)
+    async with started(app):
+        sent = await call(app, key_pair=ClientKeyPair.generate())
+        assert header_of(sent, SERVER_KEY) != first
+    assert not other_tasks()
+
+
+@OF_EACH_KIND
+async def test_a_second_lifespan_does_not_take_the_first_one_s_keys(
+    identity: Identity, kind: str
+) -> None:
+    app = protect(KINDS[kind](), identity_key_file=identity.path)
+    async with started(app):
+        with pytest.raises(RuntimeError, match="served already"):
+            async with started(app):
+                pass
+        assert await status_of(app) == 200
+    async with started(app):
+        assert await status_of(app) == 200
 
 
 @OF_EACH_KIND

@@ -14,6 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from stainedglass_output_protection.asgi import protect
 from stainedglass_output_protection.client import protected_client
+from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.protocol.keys import ClientKeyPair
 from tests.asgi.applications import (
     ASK,
@@ -108,3 +109,77 @@ async def test_a_stack_that_was_built_early_is_built_anew(
 
     assert b"sgop1." in body_of(sent)
     assert CANARY.encode() not in tapped.wire
+
+
+def replaces_the_stack(app: Any) -> None:
+    app.middleware_stack = app.router
+
+
+def builds_its_own_stack(app: Any) -> None:
+    app.build_middleware_stack = lambda: app.router
+
+
+def clears_the_list(app: Any) -> None:
+    app.user_middleware.clear()
+
+
+@OF_EACH_KIND
+@pytest.mark.parametrize(
+    "change", [replaces_the_stack, builds_its_own_stack, clears_the_list]
+)
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_stack_without_the_protection_serves_nobody(
+    identity: Identity,
+    make: Callable[..., Any],
+    change: Callable[[Any], None],
+    is_late: bool,
+) -> None:
+    app = protect(make(), identity_key_file=identity.path)
+    if is_late:
+        async with started(app):
+            assert b"sgop1." in body_of(
+                await call(app, key_pair=ClientKeyPair.generate())
+            )
+        app.middleware_stack = None
+    change(app)
+    tapped = Tapped(app)
+
+    # By a server that runs no lifespan, then by one that does.
+    with pytest.raises(ConfigurationError, match="innermost"):
+        await call(tapped, key_pair=ClientKeyPair.generate())
+    assert CANARY.encode() not in tapped.wire
+    with pytest.raises(RuntimeError, match="innermost"):
+        async with started(app):
+            pass
+
+
+@OF_EACH_KIND
+async def test_what_is_outside_still_learns_which_route_was_found(
+    identity: Identity, make: Callable[..., Any]
+) -> None:
+    scope: dict[str, Any] = {}
+    app = make()
+
+    class Outside:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, given: Any, receive: Any, send: Any) -> None:
+            await self.app(given, receive, send)
+            scope.update(given)
+
+    app.add_middleware(Outside)
+    protect(app, identity_key_file=identity.path)
+    await call(app, method="GET", path="/health")
+
+    assert "endpoint" in scope
+
+
+@OF_EACH_KIND
+def test_it_is_protected_once_even_if_its_middleware_is_taken_away(
+    identity: Identity, make: Callable[..., Any]
+) -> None:
+    app = protect(make(), identity_key_file=identity.path)
+    app.user_middleware.clear()
+    with pytest.raises(ConfigurationError, match="already"):
+        protect(app, identity_key_file=identity.path)

@@ -44,6 +44,7 @@ async def test_names_of_headers_are_the_settings(identity: Identity) -> None:
         ({"keyless_request": "allow"}, "nearest is keyless_requests"),
         ({"keyless_requests": "maybe"}, "SG_KEYLESS_REQUESTS must be one of"),
         ({"clear_routes": "/v1/responses"}, "must not name /v1/responses"),
+        ({"clear_routes": "/v1/{x}"}, "must not name /v1/{x}"),
         ({"identity_key_file": "/nowhere"}, "/nowhere cannot be read"),
         ({"evidence_provider": "no.module:f"}, "cannot be imported"),
     ],

@@ -27,6 +27,7 @@ def on_a_port(app: Any) -> Iterator[int]:
         log_level="critical",
         date_header=False,
         server_header=False,
+        timeout_keep_alive=600,
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)

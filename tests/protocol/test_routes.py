@@ -15,6 +15,7 @@ from stainedglass_output_protection.protocol.routes import (
     RouteClass,
     RouteTable,
     is_clear_url,
+    may_be_made_clear,
 )
 
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -74,6 +75,34 @@ def test_an_operator_adds_rows() -> None:
     assert table.row("/mine/{id}").route_class is RouteClass.PROTECTED
     assert table.row("/open").route_class is RouteClass.CLEAR
     assert TABLE.row("/open") is REFUSED
+
+
+@pytest.mark.parametrize(
+    ("path", "may"),
+    [
+        ("/v1/{x}", False),
+        ("/{a}", False),
+        ("/v1/chat/{what}", False),
+        ("/v1/chat/comp{rest}", False),
+        ("/{a}/chat/completions", False),
+        ("/v1/responses/{id}", False),
+        ("/v1/{a}/{b}/cancel", False),
+        ("/v1/responses/resp_1", False),
+        ("/{everything:path}", False),
+        ("/v1/{rest:path}", False),
+        ("/v1/completions", False),
+        ("/v1/models/{model_id}", True),
+        ("/v1/models/{model_id:path}", True),
+        ("/vendor/{x}", True),
+        ("/vendor/{a}/{b}/{c}/{d}", True),
+        ("/adapters/{adapter_name}", True),
+        ("/adapters/{any}", True),
+        ("/sleep", True),
+        ("/", True),
+    ],
+)
+def test_what_an_operator_may_make_clear(path: str, may: bool) -> None:
+    assert may_be_made_clear(path) is may
 
 
 def test_the_specification_names_every_row() -> None:

@@ -303,6 +303,8 @@ def test_process_without_a_file_keeps_one_identity() -> None:
         ({"SG_CLEAR_ROUTES": "/v1/chat/completions"}, "must not name /v1/chat"),
         ({"SG_CLEAR_ROUTES": "/v1/responses/{response_id}"}, "must not name /v1/resp"),
         ({"SG_CLEAR_ROUTES": "/inference/v1/generate"}, "must not name /inference"),
+        ({"SG_CLEAR_ROUTES": "/v1/responses/{id}"}, "must not name /v1/responses/{id}"),
+        ({"SG_CLEAR_ROUTES": "/health,/v1/{x}"}, "must not name /v1/{x}"),
         ({"SG_PROTECTED_ROUTES": "/health"}, "probes could not read it"),
         ({"SG_PROTECTED_ROUTES": "/a", "SG_CLEAR_ROUTES": "/a"}, "both name /a"),
         ({"SG_CLEAR_ROUTES": "/a,b/c"}, "b/c has none"),
