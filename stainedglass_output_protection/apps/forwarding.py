@@ -79,6 +79,9 @@ class BusyError(OutputProtectionError):
 class BrokenOffError(Exception):
     """An answer ended in the middle: the connection has to be cut, not ended."""
 
+    # ``done`` was told of it: nobody has to log it again.
+    is_logged = True
+
 
 class Forwarding:
     """The application. It closes ``transport`` when its lifespan ends.
@@ -182,6 +185,9 @@ class Forwarding:
             item for item in end_to_end(scope["headers"]) if item[0] not in _MADE_ANEW
         ]
         headers.append((b"accept-encoding", b"identity"))
+        if scope["method"] == "HEAD":
+            # A server that sends a body nevertheless must not give it to the next.
+            headers.append((b"connection", b"close"))
         # A body of no bytes is none, where nobody has said that there is one.
         has_body = body or any(
             name == b"content-length" for name, _ in scope["headers"]

@@ -19,7 +19,9 @@ async def answer_failure(error: Exception, scope: Scope, responder: Responder) -
 
     Handlers further out would answer or log it with its words.
     """
-    logger.error("The application failed: %s", _where(error))
+    # Who raised it may have said more of it than can be said here.
+    if not getattr(error, "is_logged", False):
+        logger.error("The application failed: %s", _where(error))
     if responder.has_sent:
         await responder.fail()
         return

@@ -41,6 +41,14 @@ _FILE = click.Path(path_type=Path)
     help="What readiness asks the engine for.",
 )
 @click.option(
+    "--health-timeout",
+    "health_s",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.001),
+    help="Seconds that readiness waits for the engine.",
+)
+@click.option(
     "--keeps-no-responses",
     is_flag=True,
     help="The engine keeps no responses, so requests need not say store: false.",
@@ -75,6 +83,13 @@ _FILE = click.Path(path_type=Path)
     help="The largest request, in MiB.",
 )
 @click.option(
+    "--max-running",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1, 30000),
+    help="How many requests may run at one time, as far as open files allow (ulimit -n).",
+)
+@click.option(
     "--grace",
     "grace_s",
     default=30,
@@ -89,14 +104,28 @@ def sidecar(upstream: str, **options: Any) -> None:
     settings of the protection are the same SG_ variables: see `sg-vllm settings`.
     """  # fmt: skip
     try:
+        from stainedglass_output_protection.server.rotation_signal import (
+            block_rotation_signal,
+        )
+
+        # First of all: what starts a thread before it would be ended by the signal.
+        block_rotation_signal()
         from stainedglass_output_protection.apps.forwarding import Limits
+        from stainedglass_output_protection.apps.proxy.running import room_for_requests
         from stainedglass_output_protection.apps.sidecar.application import make_sidecar
+        from stainedglass_output_protection.apps.sidecar.rotation import (
+            heed_rotation_signal,
+        )
         from stainedglass_output_protection.apps.sidecar.running import (
             listening,
             run,
             shown,
         )
-        from stainedglass_output_protection.apps.sidecar.upstream import connect
+        from stainedglass_output_protection.apps.sidecar.upstream import (
+            connect,
+            refuse_itself,
+        )
+        from stainedglass_output_protection.hosting.settings import load_settings
 
         engine = connect(
             upstream,
@@ -113,18 +142,22 @@ def sidecar(upstream: str, **options: Any) -> None:
         raise ConfigurationError("--health-path must begin with a slash.")
     limits = Limits(
         request_bytes=options["max_request"] * 1024 * 1024,
+        at_once=min(options["max_running"], room_for_requests()),
         connect_s=options["connect_s"],
         silence_s=options["timeout_s"],
     )
     _log_to_stderr()
+    heed_rotation_signal(load_settings())
     app = make_sidecar(
         engine,
         limits=limits,
         keeps_responses=not options["keeps_no_responses"],
         adds_members=not options["adds_no_members"],
         health_path=health_path,
+        health_s=options["health_s"],
     )
     with listening(options["host"], options["port"], options["uds"]) as listener:
+        refuse_itself(engine, listener)
         click.echo(f"The sidecar listens on {shown(listener)}\n  engine: {engine.name}")
         sys.stdout.flush()
         if not run(app, listener, grace_s=options["grace_s"]):
@@ -136,6 +169,6 @@ def sidecar(upstream: str, **options: Any) -> None:
 def _log_to_stderr() -> None:
     logger = logging.getLogger("stainedglass_output_protection")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

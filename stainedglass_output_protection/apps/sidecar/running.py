@@ -14,14 +14,12 @@ from typing import Any, Final
 
 import uvicorn
 
+from stainedglass_output_protection.apps.proxy.reading import MAX_HEAD, fastest_reader
 from stainedglass_output_protection.errors import ConfigurationError
 
 # Gateways keep idle connections for less, so that it is they who close them.
 _KEEP_ALIVE_S: Final = 120
-_MAX_HEADERS: Final = 64 * 1024
 _BACKLOG: Final = 2048
-# Two for each stream, of which there may be many.
-_OPEN_FILES: Final = 65536
 
 
 @contextlib.contextmanager
@@ -54,7 +52,8 @@ def config_of(app: Any, *, grace_s: int) -> uvicorn.Config:
     """Return how uvicorn serves the sidecar."""
     return uvicorn.Config(
         app,
-        h11_max_incomplete_event_size=_MAX_HEADERS,
+        http=fastest_reader(),
+        h11_max_incomplete_event_size=MAX_HEAD,
         ws="none",
         lifespan="on",
         backlog=_BACKLOG,
@@ -75,7 +74,6 @@ def run(app: Any, listener: socket.socket, *, grace_s: int) -> bool:
 
     Returns whether it has served at all: its start may have failed.
     """
-    _allow_open_files()
     server = uvicorn.Server(config_of(app, grace_s=grace_s))
 
     def stop(number: int, frame: object) -> None:
@@ -105,12 +103,15 @@ def _at_port(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         if listener is not None:
             listener.close()
-        reason = getattr(error, "strerror", None) or "no such address"
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            reason = "it is taken: end what listens there"
+            raise ConfigurationError(
+                f"Port {port} on {host} is taken: choose another with --port, or end "
+                "what listens there."
+            ) from None
+        reason = getattr(error, "strerror", None) or "no such address"
         raise ConfigurationError(
-            f"The sidecar cannot listen on {host}, port {port} ({reason}), or choose "
-            "another with --host and --port."
+            f"The sidecar cannot listen on {host}, port {port} ({reason}): check "
+            "--host and --port."
         ) from None
     return listener
 
@@ -141,13 +142,3 @@ def _remove_left(path: Path) -> None:
                 other.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
-
-
-def _allow_open_files() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else hard
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,6 +14,10 @@ from stainedglass_output_protection.apps.proxy.upstream import parse_base_url
 from stainedglass_output_protection.errors import ConfigurationError
 
 _UNIX: Final = "unix:"
+_NO_ADDRESS: Final = (
+    "--upstream must be the engine's address, like http://127.0.0.1:30000 or unix:PATH, "
+    "without a name, password or query in it."
+)
 _LIBRARIES: Final = ("httpx2", "httpx")
 _KEPT: Final = 100
 # Less than the 5 s after which many engines close a connection that is idle.
@@ -42,10 +47,10 @@ def connect(address: str, *, ca_file: Path | None, allow_clear: bool) -> Upstrea
     if address.startswith(_UNIX):
         socket_path = address.removeprefix(_UNIX).removeprefix("//")
         if not socket_path:
-            raise ConfigurationError("--upstream unix: needs a path behind it.")
+            raise ConfigurationError(_NO_ADDRESS)
         base_url = "http://localhost"
     else:
-        base_url = parse_base_url(address)
+        base_url = _base_url(address)
         if not (allow_clear or _stays_private(base_url)):
             raise ConfigurationError(
                 f"Answers would travel in the clear between {base_url} and the sidecar: "
@@ -70,12 +75,59 @@ def connect(address: str, *, ca_file: Path | None, allow_clear: bool) -> Upstrea
     return Upstream(library, transport, base_url, name)
 
 
+def refuse_itself(engine: Upstream, listener: socket.socket) -> None:
+    """Return unless what listens here is the engine that it would ask.
+
+    Raises:
+        ConfigurationError: it plainly is: each request would go round for ever.
+    """
+    where = listener.getsockname()
+    if listener.family == getattr(socket, "AF_UNIX", None):
+        path = engine.name.removeprefix(_UNIX)
+        is_itself = (
+            path != engine.name and Path(path).resolve() == Path(where).resolve()
+        )
+    elif engine.name.startswith(_UNIX):
+        is_itself = False
+    else:
+        parts = urlsplit(engine.base_url)
+        asked = parts.port or (443 if parts.scheme == "https" else 80)
+        is_itself = asked == where[1] and _reaches(parts.hostname or "", where[0])
+    if is_itself:
+        raise ConfigurationError(
+            f"--upstream {engine.name} is where the sidecar itself listens: give the "
+            "engine's address there, or the sidecar another --port."
+        )
+
+
+def _reaches(host: str, listens_at: str) -> bool:
+    """Tell whether ``host`` is plainly where something listens at an address of ours."""
+    if not _is_named_here(host):
+        return False
+    here = ipaddress.ip_address(listens_at.partition("%")[0])
+    if here.is_unspecified:
+        return True
+    if host == "localhost":
+        return here.is_loopback
+    return ipaddress.ip_address(host) == here
+
+
+def _base_url(address: str) -> str:
+    try:
+        return parse_base_url(address)
+    except ConfigurationError:
+        raise ConfigurationError(_NO_ADDRESS) from None
+
+
 def _stays_private(base_url: str) -> bool:
     return urlsplit(base_url).scheme == "https" or _is_here(base_url)
 
 
 def _is_here(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
+    return _is_named_here(urlsplit(base_url).hostname or "")
+
+
+def _is_named_here(host: str) -> bool:
     if host == "localhost":
         return True
     try:

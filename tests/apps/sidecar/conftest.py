@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stainedglass_output_protection.apps.sidecar import readiness
 from stainedglass_output_protection.protocol.identity import IdentityKey
 from tests.asgi.applications import Identity
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    # However slow the machine, an engine that is well answers its probe in time.
-    monkeypatch.setattr(readiness, "_LIMIT_S", 60.0)
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,8 @@ def beside(
 ) -> Iterator[Running]:
     """Run the sidecar of an engine in this process."""
     upstream = connect(address, ca_file=None, allow_clear=False)
+    # However slow the machine, an engine that is well answers its probe in time.
+    choices.setdefault("health_s", TIMEOUT_S)
     tapped = Tapped(make_sidecar(upstream, limits=limits or Limits(), **choices))
     with served(config_of(tapped, grace_s=grace_s)) as port:
         yield Running(f"http://127.0.0.1:{port}", tapped)

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.apps.proxy.running import unused_port
 from tests.apps.sidecar.engines import (
     FIRST_EVENT,
     STREAM_HEAD,
@@ -142,6 +143,8 @@ def wait_until_refused(url: str) -> None:
         try:
             with socket.create_connection((host, int(port))):
                 pass
+        except ConnectionResetError:
+            continue  # It was closing just then.
         except ConnectionRefusedError:
             return
 
@@ -196,15 +199,23 @@ def test_a_socket_where_somebody_listens(tmp_path: Path) -> None:
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as taken:
         port = str(taken.getsockname()[1])
-        assert f"port {port} (it is taken" in refused(*HERE, "--port", port)
+        assert (
+            f"Port {port} on 127.0.0.1 is taken: choose another with --port, or"
+            in refused(*HERE, "--port", port)
+        )
 
 
 @pytest.mark.parametrize(
     ("options", "variables", "words"),
     [
         ((), {}, "--upstream"),
-        (("--upstream", "unix:"), {}, "needs a path"),
-        (("--upstream", "ftp://127.0.0.1"), {}, "The URL must be like"),
+        (("--upstream", "unix:"), {}, "or unix:PATH"),
+        (("--upstream", "127.0.0.1:30000"), {}, "http://127.0.0.1:30000 or unix:PATH"),
+        (
+            ("--upstream", "ftp://127.0.0.1"),
+            {},
+            "--upstream must be the engine's address",
+        ),
         (("--upstream", "http://me:secret@127.0.0.1"), {}, "without a name, password"),
         (("--upstream", "http://10.0.0.9:8000"), {}, "--allow-clear-upstream"),
         (("--upstream", "http://engine:8000"), {}, "--allow-clear-upstream"),
@@ -240,3 +251,20 @@ def test_evidence_that_cannot_be_had_keeps_it_from_starting(
     )
 
     assert "could not start" in said
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_an_engine_that_is_the_sidecar_itself(name: str) -> None:
+    port = str(unused_port())
+    here = "127.0.0.1" if name == "127.0.0.1" else "0.0.0.0"
+    said = refused(
+        *("--upstream", f"http://{name}:{port}", "--host", here, "--port", port)
+    )
+
+    assert "where the sidecar itself listens" in said
+
+
+def test_a_socket_that_is_the_sidecar_s_own(tmp_path: Path) -> None:
+    path = str(tmp_path / "own.sock")
+
+    assert "itself listens" in refused("--upstream", f"unix:{path}", "--uds", path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stainedglass_output_protection.apps.sidecar import readiness
+from stainedglass_output_protection.apps.sidecar.readiness import SharedProbe
 from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.server.key_ring import KeyRing
 from tests.apps.proxy.running import unused_port
@@ -48,7 +49,7 @@ def engine() -> Iterator[Engine]:
         (answering(), 200, ""),
         (without_health, 200, ""),
         (loading, 503, "answers 503"),
-        (reset(b""), 503, "cannot be reached"),
+        (reset(b""), 503, "hangs up: wrong port?"),
         (silent, 503, "does not answer within"),
     ],
     ids=["well", "without /health", "loading", "dying", "silent"],
@@ -58,12 +59,10 @@ def test_readiness_is_the_engine_s_too(
     serve: Any,
     status: int,
     words: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if serve is silent:
-        monkeypatch.setattr(readiness, "_LIMIT_S", 0.2)
     engine.serve = serve
-    with beside(engine.address) as sidecar:
+    choices: dict[str, Any] = {"health_s": 0.2} if serve is silent else {}
+    with beside(engine.address, **choices) as sidecar:
         told, reason = sidecar.ready()
 
     assert told == status
@@ -110,3 +109,30 @@ def test_a_head_has_no_body(engine: Engine) -> None:
 
     assert (told.status_code, told.content) == (200, b"")
     assert other.status_code == 405
+
+
+async def test_many_probes_are_one_question_whose_answer_is_kept() -> None:
+    now = 100.0
+    may_answer = asyncio.Event()
+    asked: list[float] = []
+
+    async def probe() -> str:
+        asked.append(now)
+        await may_answer.wait()
+        return "It sleeps."
+
+    shared = SharedProbe(probe, lambda: now)
+    many = [asyncio.ensure_future(shared()) for _ in range(20)]
+    await asyncio.sleep(0)
+    # Who leaves takes nobody's answer along.
+    many.pop().cancel()
+    may_answer.set()
+
+    assert await asyncio.gather(*many) == ["It sleeps."] * 19
+    assert len(asked) == 1
+    now += 0.9
+    await shared()
+    assert len(asked) == 1
+    now += 0.2
+    await shared()
+    assert len(asked) == 2

@@ -1,0 +1,84 @@
+"""What comes to the sidecar at all: so many requests at once, and none that stands still.
+
+It is outermost, so it counts requests that have no key and those that are not complete:
+their bodies take memory, too. Our own routes have no bodies, and are never kept out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from stainedglass_output_protection.apps.forwarding import BusyError
+from stainedglass_output_protection.apps.http_messages import Receive, Send
+from stainedglass_output_protection.apps.proxy.head_deadline import HEAD_S
+from stainedglass_output_protection.apps.sidecar.failures import (
+    TooSlowError,
+    answer_in_place,
+)
+from stainedglass_output_protection.apps.sidecar.metrics import METRICS_PATH
+from stainedglass_output_protection.server.own_routes import OWN_ROUTES
+
+# Between two pieces of a request's body: as long as for its head.
+BODY_S: Final = HEAD_S
+_OURS: Final = frozenset({*OWN_ROUTES, METRICS_PATH})
+
+
+class Gate:
+    """Lets ``at_once`` requests through to ``app``, each with ``body_s`` for a piece."""
+
+    def __init__(self, app: Any, *, at_once: int, body_s: float = BODY_S) -> None:
+        self._app = app
+        self._at_once = at_once
+        self._body_s = body_s
+        self._running = 0
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in _OURS:
+            await self._app(scope, receive, send)
+            return
+        if self._running >= self._at_once:
+            await answer_in_place(BusyError(), path, send)
+            return
+        self._running += 1
+        try:
+            await self._bounded(scope, receive, send)
+        finally:
+            self._running -= 1
+
+    async def _bounded(self, scope: Any, receive: Receive, send: Send) -> None:
+        body = _Body(receive, self._body_s)
+        has_begun = False
+
+        async def watched(message: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        await self._app(scope, body.receive, watched)
+        if body.is_late and not has_begun:
+            await answer_in_place(TooSlowError(), scope["path"], send)
+
+
+class _Body:
+    """A request's body. ``is_late`` says that a piece of it did not come in time."""
+
+    def __init__(self, receive: Receive, limit_s: float) -> None:
+        self._receive = receive
+        self._limit_s = limit_s
+        self._has_more = True
+        self.is_late = False
+
+    async def receive(self) -> Any:
+        """Return the next message; to the application, who is late has left."""
+        if not self._has_more:
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), self._limit_s)
+        except asyncio.TimeoutError:
+            self.is_late = True
+            return {"type": "http.disconnect"}
+        self._has_more = bool(message.get("more_body"))
+        return message

@@ -1,0 +1,118 @@
+"""What nobody without a key can take: memory without end, or every place."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from stainedglass_output_protection.apps.forwarding import Limits
+from tests.apps.sidecar.engines import Engine, answering, running
+from tests.apps.sidecar.sidecars import READY, Running, beside, posted
+from tests.asgi.applications import ASK, CHAT, Identity, answer
+from tests.asgi.serving import TIMEOUT_S, fetched
+
+KEYLESS = f"POST {CHAT} HTTP/1.1\r\nHost: s\r\nContent-Type: application/json\r\n"
+MESSAGES = KEYLESS.replace(CHAT, "/v1/messages")
+
+
+@contextlib.contextmanager
+def half_sent(sidecar: Running, data: str) -> Iterator[socket.socket]:
+    """Yield a connection on which ``data`` has been sent."""
+    port = int(sidecar.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection:
+        connection.sendall(data.encode())
+        yield connection
+
+
+def told_on(connection: socket.socket) -> bytes:
+    """Return all that comes until the sidecar closes the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+def test_an_unfinished_request_without_a_key_takes_a_place_and_gives_it_back(
+    identity: Identity,
+) -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, limits=Limits(at_once=1)) as sidecar,
+    ):
+        with half_sent(sidecar, KEYLESS + "Content-Length: 9\r\n\r\n{") as first:
+            # The second one on the same connection, so that the first has come.
+            busy = wait_for_busy(sidecar)
+            # Whoever looks after the sidecar is never kept out.
+            assert fetched(sidecar.url + READY).status_code == 200
+            first.sendall(b'"a": 1}}')
+            first.recv(1)
+        told = posted(sidecar.url, identity, ASK, profile="output")
+
+    assert b" 503 " in busy.split(b"\r\n")[0]
+    assert b"sidecar_busy" in busy
+    assert b"retry-after: 1" in busy.lower()
+    assert b'"type":"error"' in busy
+    assert told.json() == answer()
+
+
+def wait_for_busy(sidecar: Running) -> bytes:
+    """Ask until the place is taken, and return what is said then."""
+    for _ in range(1000):
+        with half_sent(
+            sidecar, MESSAGES + "Content-Length: 0\r\nConnection: close\r\n\r\n"
+        ) as asking:
+            said = told_on(asking)
+        if b"sidecar_busy" in said:
+            return said
+    raise AssertionError(said)
+
+
+@pytest.mark.parametrize("begun", ["", "{"], ids=["nothing", "a piece"])
+def test_a_body_that_stands_still_is_given_up(begun: str) -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, body_s=0.2) as sidecar,
+        half_sent(sidecar, KEYLESS + "Content-Length: 9\r\n\r\n" + begun) as slow,
+    ):
+        said = told_on(slow)
+
+    assert b" 408 " in said.split(b"\r\n")[0]
+    assert b"request_too_slow" in said
+    assert not engine.asked
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Content-Length: 5000000000\r\n\r\n{",
+        "Transfer-Encoding: chunked\r\n\r\nfff\r\n" + "x" * 4095 + "\r\n",
+    ],
+    ids=["declared", "in chunks"],
+)
+def test_the_largest_request_is_so_without_a_key_too(body: str) -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, limits=Limits(request_bytes=1000)) as sidecar,
+        half_sent(sidecar, KEYLESS + "Connection: close\r\n" + body) as large,
+    ):
+        said = told_on(large)
+
+    assert b" 413 " in said.split(b"\r\n")[0]
+    assert b"request_too_large" in said
+
+
+def test_a_head_without_end_is_not_kept() -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address) as sidecar,
+        half_sent(sidecar, f"GET {READY} HTTP/1.1\r\nHost: s\r\nX-Long: ") as endless,
+    ):
+        with contextlib.suppress(ConnectionError):
+            endless.sendall(b"x" * 300_000)
+        said = told_on(endless)
+
+    assert said == b"" or b" 400 " in said.split(b"\r\n")[0]
