@@ -45,7 +45,6 @@ from stainedglass_output_protection.protocol.routes import (
 )
 from stainedglass_output_protection.server.policy import KeylessPolicy
 
-# RFC 9110, section 5.6.2: what a header name may consist of.
 # They mean something already, to HTTP or to this package's client.
 _RESERVED = re.compile(
     r"content-.*|transfer-encoding|connection|host|authorization|cookie|set-cookie|"
@@ -53,6 +52,7 @@ _RESERVED = re.compile(
     r"date|server|location|retry-after|te|upgrade|x-api-key|x-request-id|traceparent|"
     r"x-should-retry"
 )
+# RFC 9110, section 5.6.2: what a header name may consist of.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MEMBER = re.compile(r"(sg|x)_[A-Za-z0-9_]{1,60}")
 

@@ -15,10 +15,10 @@ def pattern_of(template: str) -> re.Pattern[str]:
 
 
 def may_coincide(template: str, row: str) -> bool:
-    """Tell whether some path may be of both.
+    """Tell whether ``template`` may match a path of ``row``, or what stands before one.
 
-    A name in ``row`` must be a whole segment. A name with a converter counts as the
-    whole rest of its path.
+    An application that is mounted at ``/v1`` serves what is below by that path. A name in
+    ``row`` must be a whole segment. A name with a converter counts as the whole rest.
     """
     segments, row_segments = template.split("/"), row.split("/")
     for one, other in zip(segments, row_segments, strict=False):
@@ -26,4 +26,4 @@ def may_coincide(template: str, row: str) -> bool:
             return True
         if not (pattern_of(one).fullmatch(other) or pattern_of(other).fullmatch(one)):
             return False
-    return len(segments) == len(row_segments)
+    return len(segments) <= len(row_segments)

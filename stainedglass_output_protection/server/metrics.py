@@ -27,7 +27,8 @@ class PrometheusObserver:
     """Keeps the metrics in ``registry``, once. An ``Observer``.
 
     Ages are for the reader to compute, as ``time() - timestamp``: an age would stand
-    still in a process that does. Of several processes the worst value is shown.
+    still in a process that does. Of several processes counts are added, and of keys the
+    worst value is shown.
 
     Raises:
         ConfigurationError: the folder in which processes share metrics cannot be used.

@@ -126,7 +126,8 @@ class Responder:
     async def fail(self) -> None:
         """End a stream whose application raised in the middle of it."""
         response, self._writing = self._writing, None
-        self.has_failed = True
+        # What raises because nobody is there has not failed.
+        self.has_failed = not self._is_gone
         if response is not None and response.is_stream:
             await self._send_last(response.fail())
 

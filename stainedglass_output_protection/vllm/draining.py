@@ -6,6 +6,7 @@ at once, and what runs stands still until the time is over.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -38,8 +39,17 @@ def finishing(shutdown: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(shutdown)
     def finish_and_shut_down(*args: Any, **kwargs: Any) -> Any:
         draining, timeout = PROCESS.draining, kwargs.get("timeout")
-        if timeout and not draining.is_stopping:
+        if timeout and not draining.is_stopping and not _is_answering():
             kwargs = {**kwargs, "timeout": draining.finish(timeout)}
         return shutdown(*args, **kwargs)
 
     return finish_and_shut_down
+
+
+def _is_answering() -> bool:
+    """Tell whether this is the thread that answers, which must not be made to wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

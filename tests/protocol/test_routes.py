@@ -93,6 +93,8 @@ def test_an_operator_adds_rows() -> None:
         ("/v1/completions", False),
         ("/v1/models/{model_id}", True),
         ("/v1/models/{model_id:path}", True),
+        ("/v1", False),
+        ("/v1/chat", False),
         ("/vendor/{x}", True),
         ("/vendor/{a}/{b}/{c}/{d}", True),
         ("/adapters/{adapter_name}", True),

@@ -109,3 +109,9 @@ async def seeing_it_leave(scope: Any, receive: Any, send: Any) -> None:
     await stopping_short(scope, receive, send)
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def raising_when_it_leaves(scope: Any, receive: Any, send: Any) -> None:
+    """Raise in the middle of a stream because the client has gone."""
+    await seeing_it_leave(scope, receive, send)
+    raise ConnectionError

@@ -35,6 +35,7 @@ from tests.server.observing import (
     observed,
     raising,
     raising_later,
+    raising_when_it_leaves,
     seeing_it_leave,
     stopping_short,
 )
@@ -83,6 +84,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
         (stopping_short, KEYED, {}, FAILED, "", 200),
         (answering(b"", status=503), KEYED, {}, FAILED, "", 503),
         (seeing_it_leave, {**KEYED, "leaves": True}, {}, CUT, "", 200),
+        (raising_when_it_leaves, {**KEYED, "leaves": True}, {}, CUT, "", 200),
         (UNARY, {**KEYED, "is_cut": True}, {}, CUT, "", 0),
     ],
 )

@@ -100,6 +100,16 @@ async def test_no_answer_gets_more_time_than_the_operator_gives(
         await running
 
 
+async def test_the_thread_that_answers_is_never_made_to_wait() -> None:
+    app, pair, engine = Slow(), ClientKeyPair.generate(), EngineClient()
+    running = asyncio.create_task(ask(protect(app), header_keys=[pair.header_value]))
+    await app.began.wait()
+    finishing(engine.shutdown)(timeout=LONG_S)
+    assert engine.timeouts == [LONG_S]
+    app.goes_on.set()
+    assert Opened(await running, pair).is_complete
+
+
 @pytest.mark.parametrize("given", [{}, {"timeout": None}, {"timeout": 0}])
 async def test_without_time_the_engine_is_stopped_at_once(given: Any) -> None:
     app, pair, engine = Slow(), ClientKeyPair.generate(), EngineClient()

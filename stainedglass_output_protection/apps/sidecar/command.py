@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import click
 from stainedglass_output_protection.errors import ConfigurationError
 
 _FILE = click.Path(path_type=Path)
+# What can stand in a request line as it is.
+_PATH = re.compile(r"/[!-~]*")
 
 
 @click.command()
@@ -135,11 +138,13 @@ def sidecar(upstream: str, **options: Any) -> None:
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"The sidecar needs {error.name}: install the extras [cli] and [server]: "
-            "pip install 'stainedglass-output-protection[cli,server]'"
+            "pip install '.[cli,server]' in the checkout of this package"
         ) from None
     health_path = options["health_path"]
-    if not health_path.startswith("/"):
-        raise ConfigurationError("--health-path must begin with a slash.")
+    if not _PATH.fullmatch(health_path):
+        raise ConfigurationError(
+            "--health-path must be a path like /health: a slash, and no blanks."
+        )
     limits = Limits(
         request_bytes=options["max_request"] * 1024 * 1024,
         at_once=min(options["max_running"], room_for_requests()),

@@ -25,6 +25,11 @@ _failed: contextvars.ContextVar[list[Done] | None] = contextvars.ContextVar(
 )
 
 
+def forget_request() -> None:
+    """Begin anew: a connection's requests may share what its first one left here."""
+    _failed.set(None)
+
+
 class EngineLog:
     """An ``Observer`` that logs failures at their request's end; ``inner`` is told all."""
 

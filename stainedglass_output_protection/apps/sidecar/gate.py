@@ -12,6 +12,7 @@ from typing import Any, Final
 from stainedglass_output_protection.apps.forwarding import BusyError
 from stainedglass_output_protection.apps.http_messages import Receive, Send
 from stainedglass_output_protection.apps.proxy.head_deadline import HEAD_S
+from stainedglass_output_protection.apps.sidecar.engine_log import forget_request
 from stainedglass_output_protection.apps.sidecar.failures import (
     TooSlowError,
     answer_in_place,
@@ -21,16 +22,29 @@ from stainedglass_output_protection.server.own_routes import OWN_ROUTES
 
 # Between two pieces of a request's body: as long as for its head.
 BODY_S: Final = HEAD_S
+# For all of it: a byte now and then would keep a place for ever.
+WHOLE_BODY_S: Final = 20 * BODY_S
 _OURS: Final = frozenset({*OWN_ROUTES, METRICS_PATH})
 
 
 class Gate:
-    """Lets ``at_once`` requests through to ``app``, each with ``body_s`` for a piece."""
+    """Lets ``at_once`` requests through to ``app``, each with ``body_s`` for a piece.
 
-    def __init__(self, app: Any, *, at_once: int, body_s: float = BODY_S) -> None:
+    All pieces of a body together have ``whole_body_s``. Both are in seconds.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        at_once: int,
+        body_s: float = BODY_S,
+        whole_body_s: float = WHOLE_BODY_S,
+    ) -> None:
         self._app = app
         self._at_once = at_once
         self._body_s = body_s
+        self._whole_body_s = whole_body_s
         self._running = 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -42,6 +56,7 @@ class Gate:
         if self._running >= self._at_once:
             await answer_in_place(BusyError(), path, send)
             return
+        forget_request()
         self._running += 1
         try:
             await self._bounded(scope, receive, send)
@@ -49,7 +64,7 @@ class Gate:
             self._running -= 1
 
     async def _bounded(self, scope: Any, receive: Receive, send: Send) -> None:
-        body = _Body(receive, self._body_s)
+        body = _Body(receive, self._body_s, self._whole_body_s)
         has_begun = False
 
         async def watched(message: Any) -> None:
@@ -63,11 +78,13 @@ class Gate:
 
 
 class _Body:
-    """A request's body. ``is_late`` says that a piece of it did not come in time."""
+    """A request's body. ``is_late`` says that it did not come in time."""
 
-    def __init__(self, receive: Receive, limit_s: float) -> None:
+    def __init__(self, receive: Receive, piece_s: float, whole_s: float) -> None:
         self._receive = receive
-        self._limit_s = limit_s
+        self._piece_s = piece_s
+        self._clock = asyncio.get_running_loop().time
+        self._ends = self._clock() + whole_s
         self._has_more = True
         self.is_late = False
 
@@ -75,8 +92,9 @@ class _Body:
         """Return the next message; to the application, who is late has left."""
         if not self._has_more:
             return await self._receive()
+        left_s = min(self._piece_s, self._ends - self._clock())
         try:
-            message = await asyncio.wait_for(self._receive(), self._limit_s)
+            message = await asyncio.wait_for(self._receive(), left_s)
         except asyncio.TimeoutError:
             self.is_late = True
             return {"type": "http.disconnect"}

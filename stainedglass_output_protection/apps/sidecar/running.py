@@ -138,7 +138,11 @@ def _remove_left(path: Path) -> None:
         if not stat.S_ISSOCK(path.stat().st_mode):
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            # One that is there may be too busy to take a connection.
+            other.settimeout(1)
             try:
                 other.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
+            except (BlockingIOError, TimeoutError):
+                return

@@ -16,8 +16,12 @@ FORWARDED = "x-forwarded-for"
 
 @pytest.mark.parametrize(
     ("said", "heard"),
-    [({}, "127.0.0.1"), ({FORWARDED: "203.0.113.7"}, "203.0.113.7, 127.0.0.1")],
-    ids=["nothing said", "said"],
+    [
+        ({}, "127.0.0.1"),
+        ({FORWARDED: "203.0.113.7"}, "203.0.113.7, 127.0.0.1"),
+        ({"connection": f"close, {FORWARDED}"}, "127.0.0.1"),
+    ],
+    ids=["nothing said", "said", "said to be dropped"],
 )
 def test_the_engine_hears_who_asked_from_the_sidecar(
     said: dict[str, str], heard: str

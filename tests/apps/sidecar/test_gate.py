@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from stainedglass_output_protection.apps.forwarding import Limits
+from stainedglass_output_protection.apps.sidecar.gate import Gate
 from tests.apps.sidecar.engines import Engine, answering, running
 from tests.apps.sidecar.sidecars import READY, Running, beside, posted
 from tests.asgi.applications import ASK, CHAT, Identity, answer
@@ -83,6 +86,28 @@ def test_a_body_that_stands_still_is_given_up(begun: str) -> None:
     assert b" 408 " in said.split(b"\r\n")[0]
     assert b"request_too_slow" in said
     assert not engine.asked
+
+
+async def test_a_body_that_trickles_is_given_up() -> None:
+    sent: list[Any] = []
+
+    async def trickling() -> Any:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] == "http.request":
+            pass
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    gate = Gate(reading, at_once=1, body_s=TIMEOUT_S, whole_body_s=0.1)
+    for _ in range(2):
+        await gate({"type": "http", "path": CHAT}, trickling, keep)
+
+    starts = [it["status"] for it in sent if it["type"] == "http.response.start"]
+    assert starts == [408, 408]
 
 
 @pytest.mark.parametrize(
