@@ -119,7 +119,9 @@ def test_a_signal_to_the_whole_group_ends_no_child(start: Any) -> None:
 
 
 def test_other_signals_do_what_they_did(start: Any) -> None:
-    process = start(ROTATING + "print('up', flush=True)\nsys.stdin.read()")
+    # Under nohup it would be ignored from the beginning.
+    usual = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    process = start(usual + ROTATING + "print('up', flush=True)\nsys.stdin.read()")
     assert line_of(process) == "up"
     os.kill(process.pid, signal.SIGHUP)
     assert process.wait(60) == -signal.SIGHUP
