@@ -20,7 +20,12 @@ import pytest
 
 from stainedglass_output_protection.client import protected_client
 from stainedglass_output_protection.client.verdict import Mark
+from stainedglass_output_protection.hosting.fleet import read_fleet_file
 from stainedglass_output_protection.protocol.constants import MAX_AHEAD_MS
+from stainedglass_output_protection.protocol.identity import IdentityKey
+from stainedglass_output_protection.server.clock import unix_ms
+from stainedglass_output_protection.server.fleet_epochs import FleetEpochs
+from stainedglass_output_protection.server.key_ring import KeyRing
 from tests.deploy.examples import (
     OWN_FOLDERS,
     compose,
@@ -44,6 +49,7 @@ from tests.vllm_integration.servers import (
 
 pytestmark = pytest.mark.vllm
 
+READY = "/.well-known/output-protection/ready"
 START_LIMIT_S = 500.0
 TIMEOUT_S = 120.0
 # A few seconds of work for the engine: the signal comes in the middle of it.
@@ -133,7 +139,7 @@ def test_every_probe_fails_first_and_then_succeeds(replica: Replica) -> None:
         assert said[-1] is True, name
     # Of a fleet, so not before requests of an earlier process are too old.
     assert replica.ready_after_s > MAX_AHEAD_MS / 1000
-    url = f"{replica.server.url}/.well-known/output-protection/ready"
+    url = f"{replica.server.url}{READY}"
     assert httpx2.get(url, timeout=TIMEOUT_S).json()["mode"] == "fleet"
 
 
@@ -161,7 +167,7 @@ def test_what_is_not_sealed_is_refused(replica: Replica, router: str) -> None:
 def test_probes_are_not_in_the_access_log(replica: Replica) -> None:
     answered = re.findall(r'"(?:GET|POST) (\S+) HTTP/1\.1" \d+', replica.server.log)
     assert answered
-    assert not {"/health", "/.well-known/output-protection/ready"} & set(answered)
+    assert not {"/health", READY} & set(answered)
 
 
 def test_prometheus_takes_what_the_replica_serves(replica: Replica) -> None:
@@ -173,6 +179,41 @@ def test_prometheus_takes_what_the_replica_serves(replica: Replica) -> None:
     ]
     assert any(line.startswith("output_protection_requests_total{") for line in ours)
     promtool("check", "metrics", given="\n".join([*ours, ""]).encode())
+
+
+def test_a_signal_changes_no_key_of_a_fleet_and_says_what_to_run(
+    replica: Replica,
+) -> None:
+    variables = replica.probes.command.variables
+    secret_file = Path(variables["SG_FLEET_SECRET_FILE"])
+    identity = IdentityKey.from_pem(
+        Path(variables["SG_IDENTITY_KEY_FILE"]).read_bytes()
+    )
+    peer = KeyRing(identity, FleetEpochs(read_fleet_file(secret_file).fleet, unix_ms()))
+    advice = f"run: sg-vllm keys advance {secret_file}"
+    assert advice not in replica.server.log
+
+    replica.server.process.send_signal(signal.SIGUSR1)
+    wait_for(lambda: advice in replica.server.log, "the advice", 60)
+
+    path, body = BY_NAME["canary"].request(MODEL)
+    with protected_client(
+        identity=replica.identity, base_url=replica.server.url, timeout=TIMEOUT_S
+    ) as client:
+        assert client.post(path, json=body).status_code == 200
+    # Its key is the one that the file has for this hour: the clock may go on meanwhile.
+    allowed = {_key_id_of(peer)}
+    state = httpx2.get(f"{replica.server.url}{READY}", timeout=TIMEOUT_S).json()
+    allowed.add(_key_id_of(peer))
+    assert (state["ready"], state["mode"]) == (True, "fleet")
+    assert state["key_id"] in allowed
+    assert replica.server.log.count(advice) == 1
+    assert "new epoch keys" not in replica.server.log
+
+
+def _key_id_of(ring: KeyRing) -> str:
+    ring.tick(unix_ms())
+    return ring.current(unix_ms()).key_id_hex
 
 
 def test_a_running_answer_ends_whole_when_the_replica_is_stopped(

@@ -1,4 +1,4 @@
-"""Two servers without an engine: one with every option of a row's, one on a Unix socket."""
+"""Servers without an engine: with every option of a row's, on a Unix socket, discarding."""
 
 from __future__ import annotations
 
@@ -90,17 +90,7 @@ class Flagged:
     def counted(self) -> Samples:
         """Return the protection's own numbers."""
         with self.plain() as client:
-            answer = client.get("/metrics")
-        assert answer.status_code == 200
-        return {
-            (
-                sample.name.removeprefix("output_protection_"),
-                frozenset(sample.labels.items()),
-            ): sample.value
-            for family in text_string_to_metric_families(answer.text)
-            for sample in family.samples
-            if sample.name.startswith("output_protection_")
-        }
+            return counted_by(client)
 
 
 @dataclass(frozen=True)
@@ -203,6 +193,41 @@ def on_socket(
     made = OnSocket(server, path, identity.fingerprint)
     with _running(server, say, made.plain, made.is_listening):
         yield made
+
+
+@pytest.fixture(scope="module")
+def discarding(folder: Path, identity: Identity, say: Say) -> Iterator[Server]:
+    """A server that answers to nobody what has no client key."""
+    port = free_port()
+    process, log_path = launch(
+        "discarding",
+        (*STUB, "--host", "127.0.0.1", "--port", str(port)),
+        folder,
+        {
+            "SG_IDENTITY_KEY_FILE": str(identity.path),
+            "SG_KEYLESS_REQUESTS": "discard",
+        },
+    )
+    server = Server(port, process, log_path)
+    with _running(
+        server, say, lambda: httpx2.Client(base_url=server.url, timeout=TIMEOUT_S)
+    ):
+        yield server
+
+
+def counted_by(client: httpx2.Client) -> Samples:
+    """Return the protection's own numbers of a client's server."""
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    return {
+        (
+            sample.name.removeprefix("output_protection_"),
+            frozenset(sample.labels.items()),
+        ): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+        if sample.name.startswith("output_protection_")
+    }
 
 
 def bearer(token: str | None) -> dict[str, str]:
