@@ -5,7 +5,8 @@
 The API, its middlewares, its exception handlers, its lifespan and its sockets are those
 of the installed vLLM. Only what makes words is ours: it answers a chat with the last
 thing that was said and a secret word, in vLLM's own objects, or raises what it was asked
-to (see ``RAISING``). With ``STUB_LOADS=1`` its engine says so and loads for ever.
+to (see ``RAISING``), or waits for another request first (see ``beside``). With
+``STUB_LOADS=1`` its engine says so and loads for ever.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ ACCENT = "\u00fcber\u2014\U0001f40c"
 MODEL_NAME = "tiny"
 TASKS = ("generate", "realtime")
 LOADING = "The engine is loading."
+_BESIDE = "Beside my twin: "
+# Less than clients wait.
+_TWIN_LIMIT_S = 100.0
 
 # What is said before a colon, and the exception that the rest becomes the words of.
 RAISING = {
@@ -39,8 +43,19 @@ def answer_to(said: str) -> str:
     return f"{SECRET} {ACCENT} {said}"
 
 
+def beside(said: str) -> str:
+    """Return what to say to be answered with what its twin says.
+
+    No answer begins before both are there: the two requests that have one request id.
+    """
+    return f"{_BESIDE}{said}"
+
+
 class Serving:
     """In place of vLLM's ``OpenAIServingChat``."""
+
+    def __init__(self) -> None:
+        self._twins: dict[str, tuple[str, asyncio.Future[str]]] = {}
 
     async def create_chat_completion(self, request: Any, raw_request: Any) -> Any:
         """Answer as vLLM's own does: an object, or the text of a stream's events."""
@@ -49,6 +64,10 @@ class Serving:
 
         said = request.messages[-1]["content"]
         _raise(said)
+        if said.startswith(_BESIDE):
+            said = said.removeprefix(_BESIDE)
+            twin = await self._meet(raw_request.headers["x-request-id"], said)
+            said = f"{said} beside {twin}"
         words = answer_to(said)
         if request.stream:
             return self._events(words, request, protocol)
@@ -57,6 +76,16 @@ class Serving:
         return protocol.ChatCompletionResponse(
             model=request.model, choices=[choice], usage=UsageInfo(total_tokens=7)
         )
+
+    async def _meet(self, request_id: str, said: str) -> str:
+        """Return what the other request with this id says."""
+        if request_id in self._twins:
+            words, told = self._twins.pop(request_id)
+            told.set_result(said)
+            return words
+        told = asyncio.get_running_loop().create_future()
+        self._twins[request_id] = said, told
+        return await asyncio.wait_for(told, _TWIN_LIMIT_S)
 
     async def _events(
         self, words: str, request: Any, protocol: Any
