@@ -22,7 +22,7 @@ def finishing_first(
     @functools.wraps(serve_http)
     async def serve(app: Any, *args: Any, **kwargs: Any) -> Any:
         client: Any = getattr(app.state, "engine_client", None)
-        if client is not None:
+        if hasattr(client, "shutdown"):
             client.shutdown = finishing(client.shutdown)
         return await serve_http(app, *args, **kwargs)
 
