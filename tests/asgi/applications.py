@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 CHAT = "/v1/chat/completions"
 # What must never be seen outside.
-CANARY = "xylophone"
-PIECES = ["xylo", "phone", " plays"]
+CANARY = "xylophonistglock"
+# None so short that sealed text may hold it by chance.
+PIECES = ["xylophon", "istglock", " playing"]
 ASK: dict[str, Any] = {
     "model": "m",
     "messages": [{"role": "user", "content": "What is played?"}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -36,11 +37,14 @@ async def calls_of(app: Any) -> int:
         nonlocal count
         count += kind == "call"
 
+    # What a collection finds to call is none of this answer's.
+    gc.disable()
     sys.setprofile(seen)
     try:
         await call(app, key_pair=ClientKeyPair.generate())
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
