@@ -28,6 +28,8 @@ DIALECTS = {
 }
 # One chunk of bytes for an event, many of them, or all in one.
 CUTS = ("events", "bytes", "one piece")
+# Of a loop that ends, until nothing is left in it.
+_LAST_TURNS = 10
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Engine:
     asked: list[Asked] = field(default_factory=list)
     # Set when the one who asked has left.
     left: threading.Event = field(default_factory=threading.Event)
+    answering: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def address(self) -> str:
@@ -65,8 +68,12 @@ class Engine:
     async def accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        task = asyncio.current_task()
+        assert task
+        self.answering.add(task)
+        ended = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(*ended):
                 while not writer.is_closing():
                     asked = await _read(reader)
                     self.asked.append(asked)
@@ -75,8 +82,9 @@ class Engine:
         finally:
             self.left.set()
             writer.close()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
+            self.answering.discard(task)
 
 
 @contextlib.contextmanager
@@ -96,11 +104,14 @@ def running(engine: Engine) -> Iterator[Engine]:
             engine.port = server.sockets[0].getsockname()[1]
         ready.set()
         await done.wait()
+        # Who had asked has left. What comes in just now has a task some turns later, and a
+        # server that is closed meanwhile leaves its socket open.
+        for _ in range(_LAST_TURNS):
+            for task in engine.answering:
+                task.cancel()
+            await asyncio.gather(*engine.answering)
+            await asyncio.sleep(0)
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     def run() -> None:
         asyncio.set_event_loop(loop)
