@@ -79,9 +79,6 @@ class BusyError(OutputProtectionError):
 class BrokenOffError(Exception):
     """An answer ended in the middle: the connection has to be cut, not ended."""
 
-    # ``done`` was told of it: nobody has to log it again.
-    is_logged = True
-
 
 class Forwarding:
     """The application. It closes ``transport`` when its lifespan ends.

@@ -47,7 +47,7 @@ class Parts:
             replay_store_maker(settings)
         )
 
-    def protected(self, app: ASGIApp) -> ASGIApp:
+    def protected(self, app: ASGIApp) -> ProtectionMiddleware:
         """Return ``app`` in the layer that seals. It must be the innermost."""
         return ProtectionMiddleware(
             app,

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stainedglass_output_protection.asgi.by_path import PathRoutes
 from stainedglass_output_protection.asgi.parts import Parts
 from stainedglass_output_protection.errors import OutputProtectionError
+from stainedglass_output_protection.server.observation import Observation
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class ProtectedApp:
         self._keys = parts.keys
         handlers: Mapping[Any, Any] = getattr(app, "exception_handlers", {})
         self._routes = PathRoutes(parts.added_routes, handlers)
-        self._protected = parts.authorized(parts.protected(_without_app(app)))
+        self._innermost = parts.protected(_without_app(app))
+        self._protected = parts.authorized(self._innermost)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope.
@@ -48,6 +50,15 @@ class ProtectedApp:
             raise RuntimeError(
                 f"Scopes of type {scope['type']!r} cannot be protected: refused."
             )
+
+    def observed(self, scope: Scope, send: Send) -> Observation | None:
+        """Return what observes a request that is answered in front of the protection.
+
+        None if requests like it are not observed. The caller must enter it, and answer
+        through its ``send``.
+        """
+        scope = {**scope, "app": self._routes.stand_in(scope)}
+        return self._innermost.observed(scope, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application's lifespan inside of the keys'."""

@@ -14,8 +14,8 @@ from stainedglass_output_protection.hosting.environment import FLEET_VARIABLE
 from stainedglass_output_protection.hosting.private_files import (
     SharedFileError,
     open_private_file,
-    read_private_file,
 )
+from stainedglass_output_protection.hosting.secret_files import read_secret_file
 from stainedglass_output_protection.protocol.ratchet import Ratchet
 from stainedglass_output_protection.server.fleet_secret import (
     MAGIC,
@@ -41,16 +41,8 @@ def read_fleet_file(path: Path, *, name: str = FLEET_VARIABLE) -> FleetText:
         raise ConfigurationError(
             f"{name} holds a secret itself. Set it to the path of a file that holds it."
         )
-    try:
-        return parse_fleet_text(read_private_file(path))
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror}). Check the path, or the mount. "
-        reason += _WHICH + MAKE_FLEET
-    except SharedFileError as error:
-        reason = str(error)
-    except ConfigurationError as error:
-        reason = f"is refused: {str(error).rstrip('.')}. {_WHICH}{MAKE_FLEET}"
-    raise ConfigurationError(f"{name}: the file {path} {reason}")
+    advice = _WHICH + MAKE_FLEET
+    return read_secret_file(path, parse_fleet_text, name=name, advice=advice)
 
 
 def advance_fleet_file(path: Path, now_ms: int) -> tuple[FleetSecret, FleetSecret]:

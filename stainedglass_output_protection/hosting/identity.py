@@ -11,11 +11,8 @@ from typing import Final
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.hosting.environment import IDENTITY_VARIABLE
-from stainedglass_output_protection.hosting.private_files import (
-    SharedFileError,
-    make_private_file,
-    read_private_file,
-)
+from stainedglass_output_protection.hosting.private_files import make_private_file
+from stainedglass_output_protection.hosting.secret_files import read_secret_file
 from stainedglass_output_protection.protocol.identity import IdentityKey
 
 MAKE_IDENTITY: Final = "Make one: sg-vllm keys generate --identity FILE"
@@ -39,16 +36,12 @@ def read_identity_file(path: Path) -> IdentityKey:
             f"{IDENTITY_VARIABLE} holds a key itself. Set it to the path of a file "
             "that holds the key."
         )
-    try:
-        return IdentityKey.from_pem(read_private_file(path))
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror}). Check the path, or the mount. "
-        reason += _WHICH + MAKE_IDENTITY
-    except SharedFileError as error:
-        reason = str(error)
-    except ConfigurationError as error:
-        reason = f"is refused: {str(error).rstrip('.')}. {_WHICH}{MAKE_IDENTITY}"
-    raise ConfigurationError(f"{IDENTITY_VARIABLE}: the file {path} {reason}")
+    return read_secret_file(
+        path,
+        IdentityKey.from_pem,
+        name=IDENTITY_VARIABLE,
+        advice=_WHICH + MAKE_IDENTITY,
+    )
 
 
 def write_identity_file(identity: IdentityKey) -> Path:

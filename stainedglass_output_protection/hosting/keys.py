@@ -55,11 +55,16 @@ async def rotating(ring: KeyRing) -> AsyncIterator[None]:
             await task
 
 
+def epoch_times(settings: Settings, period: float) -> EpochTimes:
+    """Return the times of epochs that no fleet's file sets; ``period`` in seconds."""
+    return EpochTimes(max(1, round(period * 1000)), settings.key_overlap_epochs)
+
+
 def _epoch_source(settings: Settings, period: float) -> EpochSource:
     """Return where this process's epochs come from; a fleet's file has its own period."""
     if settings.fleet_secret_file is not None:
         fleet = read_fleet_file(settings.fleet_secret_file).fleet
         return FleetEpochs(fleet, unix_ms())
-    times = EpochTimes(max(1, round(period * 1000)), settings.key_overlap_epochs)
+    times = epoch_times(settings, period)
     shared = epoch_table_path()
     return OwnEpochs(times) if shared is None else SharedEpochs(shared, times)

@@ -1,4 +1,4 @@
-"""The answer of the one route that is ours: the key document (``protocol.md#key-document``)."""
+"""The own route that answers with the key document (``protocol.md#key-document``)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.protocol.routes import REFUSED
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.key_ring import EpochKey, KeyRing
-from stainedglass_output_protection.server.refusals import (
-    keys_unavailable,
-    method_not_allowed,
+from stainedglass_output_protection.server.own_answers import (
+    answer_whole,
+    refuses_method,
 )
+from stainedglass_output_protection.server.refusals import keys_unavailable
 from stainedglass_output_protection.server.refusing import refuse
 
 logger = logging.getLogger(__name__)
-
-_METHODS = ("GET", "HEAD")
 
 
 async def answer_document(
     scope: Scope, send: Send, *, ring_of: Callable[[Scope], KeyRing]
 ) -> None:
     """Answer with the current epoch's key document, or 503 if there is none."""
-    if scope["method"] not in _METHODS:
-        await refuse(method_not_allowed(), REFUSED, send)
+    if await refuses_method(scope, send):
         return
     try:
         ring = ring_of(scope)
@@ -38,16 +36,9 @@ async def answer_document(
         logger.error("No key document: %s", error)
         await refuse(keys_unavailable(), REFUSED, send)
         return
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode("ascii")),
-        (b"cache-control", b"no-store"),
-        # It is public and signed: a page of any origin may fetch it.
-        (b"access-control-allow-origin", b"*"),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    shown = body if scope["method"] == "GET" else b""
-    await send({"type": "http.response.body", "body": shown})
+    # It is public and signed: a page of any origin may fetch it.
+    any_origin = (b"access-control-allow-origin", b"*")
+    await answer_whole(scope, send, body, headers=[any_origin])
 
 
 def _body(ring: KeyRing, key: EpochKey, now_ms: int) -> bytes:

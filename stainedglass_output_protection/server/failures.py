@@ -14,13 +14,16 @@ from stainedglass_output_protection.server.responder import Responder
 logger = logging.getLogger(__name__)
 
 
+class LoggedError(Exception):
+    """An application failed and has logged why: it is answered, not logged again."""
+
+
 async def answer_failure(error: Exception, scope: Scope, responder: Responder) -> None:
     """Answer in place of an application that raised.
 
     Handlers further out would answer or log it with its words.
     """
-    # Who raised it may have said more of it than can be said here.
-    if not getattr(error, "is_logged", False):
+    if not isinstance(error, LoggedError):
         logger.error("The application failed: %s", _where(error))
     if responder.has_sent:
         await responder.fail()

@@ -139,8 +139,7 @@ class ProtectionMiddleware:
             answer = send if matched.allows else without_success(send)
             await self._app(scope, receive, answer)
             return
-        row = route.path or OTHER_ROUTE
-        with Observation(self._observer, row, send) as seen:
+        with self._observation(route, send) as seen:
             receive = seen.receiving(receive)
             await self._serve_seen(scope, receive, send, matched, route, seen)
 
@@ -207,6 +206,25 @@ class ProtectionMiddleware:
                 )
                 if responder.lacks_keys:
                     seen.code = keys_unavailable().code
+
+    def observed(self, scope: Scope, send: Send) -> Observation | None:
+        """Return what observes a request that is answered in front of this layer.
+
+        None if it is of a kind that is not observed here, either.
+        """
+        matched = matched_route(scope)
+        route = self.route_of(matched)
+        if (
+            path_below_root(scope) in OWN_ROUTES
+            or matched is None
+            or route is None
+            or is_clear(route, matched, scope["method"])
+        ):
+            return None
+        return self._observation(route, send)
+
+    def _observation(self, route: Route, send: Send) -> Observation:
+        return Observation(self._observer, route.path or OTHER_ROUTE, send)
 
     def route_of(self, matched: Matched | None) -> Route | None:
         """Return the row for a matched route; None if nothing would serve it."""

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 from typing import Final, Protocol
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Send
 
 from stainedglass_output_protection.server.draining import PROCESS
@@ -57,7 +58,10 @@ class Answer(Protocol):
 
 
 class _ClearAnswer:
-    """An answer that is not sealed: a refusal, or what an operator allows."""
+    """An answer that is not sealed: a refusal, or what an operator allows.
+
+    ``is_gone`` says that its client has left.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -65,6 +69,7 @@ class _ClearAnswer:
         self.is_stream = False
         self.is_whole = False
         self.has_failed = False
+        self.is_gone = False
         self.bytes_sent = 0
         self.seal_s: float | None = None
         self.key_id = ""
@@ -81,7 +86,10 @@ class _ClearAnswer:
             )
         elif message["type"] == "http.response.body":
             self.bytes_sent += len(message.get("body", b""))
-            self.is_whole = not message.get("more_body", False)
+            # Without a client it has no end, as if it were sealed.
+            self.is_whole = not (message.get("more_body", False) or self.is_gone)
+        elif message["type"] == "http.response.pathsend":
+            self.is_whole = not self.is_gone  # A file, which the server sends.
         await self._send(message)
 
 
@@ -104,6 +112,7 @@ class Observation:
         self._bytes_in = 0
         clear = _ClearAnswer(send)
         self.send: Send = clear.send
+        self._clear = clear
         self._answer: Answer = clear
         self._began = time.perf_counter()
 
@@ -119,8 +128,9 @@ class Observation:
     ) -> None:
         if self._runs:
             self._draining.request_ended()
+        # What is cancelled has neither raised nor returned.
         has_raised = kind is not None and issubclass(kind, Exception)
-        finished = self._finished(has_raised=has_raised)
+        finished = self._finished(has_raised=has_raised, has_returned=kind is None)
         if logger.isEnabledFor(logging.INFO):
             _log(finished)
         self._observer.request_ended(finished)
@@ -135,22 +145,28 @@ class Observation:
         self._answer = answer
 
     def receiving(self, receive: Receive) -> Receive:
-        """Return ``receive`` with the size of the request counted."""
+        """Return ``receive``, with the size of the request and its client watched."""
 
         async def counted() -> Message:
-            message = await receive()
+            try:
+                message = await receive()
+            except ClientDisconnect:
+                self._clear.is_gone = True
+                raise
+            if message["type"] == "http.disconnect":
+                self._clear.is_gone = True
             self._bytes_in += len(message.get("body", b""))
             return message
 
         return counted
 
-    def _finished(self, *, has_raised: bool) -> Finished:
+    def _finished(self, *, has_raised: bool, has_returned: bool) -> Finished:
         answer = self._answer
         return Finished(
             request_id=self.request_id,
             route=self._route,
             status=answer.status,
-            outcome=self._outcome(has_raised=has_raised),
+            outcome=self._outcome(has_raised=has_raised, has_returned=has_returned),
             code=self.code,
             profile=answer.profile,
             key_id=answer.key_id,
@@ -161,11 +177,14 @@ class Observation:
             seal_s=answer.seal_s,
         )
 
-    def _outcome(self, *, has_raised: bool) -> str:
+    def _outcome(self, *, has_raised: bool, has_returned: bool) -> str:
         answer = self._answer
         if self.code:
             return REFUSED
-        if has_raised or answer.has_failed or answer.status >= _FIRST_FAILURE:
+        stops_short = has_returned and not answer.is_whole
+        has_failed = has_raised or answer.has_failed or stops_short
+        # What ends because nobody is there has not failed.
+        if answer.status >= _FIRST_FAILURE or (has_failed and not self._clear.is_gone):
             return FAILED
         if not answer.is_whole:
             return CUT

@@ -27,15 +27,25 @@ _ELSEWHERE: Final = frozenset({"route_not_protected", "method_not_allowed"})
 def describe_in_openapi(app: Any, options: Options) -> None:
     """Make ``app.openapi()`` show the protection. Doing it again changes nothing.
 
-    ``app`` is a FastAPI application; one without ``openapi`` is left alone.
+    ``app`` is a FastAPI application; one without ``openapi`` is left alone. The document
+    returned is the same one until the application's own is another, as with FastAPI.
     """
     make = getattr(app, "openapi", None)
     if make is None or hasattr(make, _MARK):
         return
 
+    known: dict[str, Any] | None = None
+    shown: dict[str, Any] = {}
+
     @functools.wraps(make)
     def openapi() -> dict[str, Any]:
-        return described(make(), options)
+        nonlocal known, shown
+        document = make()
+        # By its content, not its identity: applications change it in its place, too.
+        if document != known:
+            shown = described(document, options)
+            known = copy.deepcopy(document)
+        return shown
 
     setattr(openapi, _MARK, True)
     app.openapi = openapi

@@ -13,8 +13,11 @@ CLEAR: Final = "clear"
 REFUSED: Final = "refused"
 """Refused by the protection; the code says why."""
 FAILED: Final = "failed"
-"""The application answered with a 5xx, raised, or stopped short of the end."""
+"""The application answered with a 5xx, raised, or stopped short of the end.
+
+Only while its client was there, but for the 5xx.
+"""
 CUT: Final = "cut"
-"""It has no end: the client went away, or the server stopped."""
+"""It has no end: the client went away or was given up, or the server stopped."""
 
 OUTCOMES: Final = (SEALED, DISCARDED, CLEAR, REFUSED, FAILED, CUT)

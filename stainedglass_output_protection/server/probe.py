@@ -7,7 +7,6 @@ bytes: nothing of the request is in it, and nothing is remembered.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from starlette.types import Scope, Send
 
@@ -16,12 +15,11 @@ from stainedglass_output_protection.protocol.path_probe import (
     PROBE_HEADER,
     PROBE_VALUES,
 )
-from stainedglass_output_protection.protocol.routes import REFUSED
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.server.refusals import method_not_allowed
-from stainedglass_output_protection.server.refusing import refuse
-
-_METHODS: Final = ("GET", "HEAD")
+from stainedglass_output_protection.server.own_answers import (
+    answer_whole,
+    refuses_method,
+)
 
 
 async def answer_probe(
@@ -31,16 +29,13 @@ async def answer_probe(
 
     ``ring_of`` is not asked: it is there as for the other own routes.
     """
-    if scope["method"] not in _METHODS:
-        await refuse(method_not_allowed(), REFUSED, send)
+    if await refuses_method(scope, send):
         return
     name = PROBE_HEADER.encode("ascii")
-    headers = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"content-length", str(len(PROBE_BODY)).encode("ascii")),
-        (b"cache-control", b"no-store"),
-        *((name, value.encode("ascii")) for value in PROBE_VALUES),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    shown = PROBE_BODY if scope["method"] == "GET" else b""
-    await send({"type": "http.response.body", "body": shown})
+    await answer_whole(
+        scope,
+        send,
+        PROBE_BODY,
+        media_type=b"text/event-stream; charset=utf-8",
+        headers=[(name, value.encode("ascii")) for value in PROBE_VALUES],
+    )

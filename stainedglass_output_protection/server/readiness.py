@@ -11,17 +11,17 @@ from starlette.types import Scope, Send
 
 from stainedglass_output_protection.errors import KeysUnavailableError
 from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
-from stainedglass_output_protection.protocol.routes import REFUSED
 from stainedglass_output_protection.server.clock import unix_ms
 from stainedglass_output_protection.server.draining import PROCESS
 from stainedglass_output_protection.server.key_ring import KeyRing
-from stainedglass_output_protection.server.refusals import method_not_allowed
-from stainedglass_output_protection.server.refusing import refuse
+from stainedglass_output_protection.server.own_answers import (
+    answer_whole,
+    refuses_method,
+)
 
 logger = logging.getLogger(__name__)
 
 READY_PATH: Final = f"{DOCUMENT_PATH}/ready"
-_METHODS = ("GET", "HEAD")
 _NO_KEYS: Final = "This server has no epoch keys. Its log says why."
 
 
@@ -29,23 +29,21 @@ async def answer_readiness(
     scope: Scope, send: Send, *, ring_of: Callable[[Scope], KeyRing]
 ) -> None:
     """Answer 200 with the key that is in force, or 503 with the reason why none is."""
-    if scope["method"] not in _METHODS:
-        await refuse(method_not_allowed(), REFUSED, send)
+    if await refuses_method(scope, send):
         return
     try:
-        status, members = 200, _state_of(_ring(scope, ring_of), unix_ms())
+        state = _state_of(_ring(scope, ring_of), unix_ms())
     except KeysUnavailableError as error:
         # A ring's words are ours, with names of settings and times; it has logged them.
-        status, members = 503, {"ready": False, "reason": str(error)}
-    body = json.dumps(members).encode("ascii")
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode("ascii")),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    shown = body if scope["method"] == "GET" else b""
-    await send({"type": "http.response.body", "body": shown})
+        await answer_not_ready(scope, send, str(error))
+        return
+    await answer_whole(scope, send, json.dumps(state).encode("ascii"))
+
+
+async def answer_not_ready(scope: Scope, send: Send, reason: str) -> None:
+    """Answer 503 with one sentence that says what is missing."""
+    body = json.dumps({"ready": False, "reason": reason}).encode("ascii")
+    await answer_whole(scope, send, body, status=503)
 
 
 def _ring(scope: Scope, ring_of: Callable[[Scope], KeyRing]) -> KeyRing:

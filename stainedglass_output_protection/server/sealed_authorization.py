@@ -53,7 +53,7 @@ class SealedAuthorizationMiddleware:
     """Puts a sealed request's ``Authorization`` where authentication looks for it.
 
     It must be outside of authentication; ``options`` and ``replay_store`` are those of
-    the ``ProtectionMiddleware`` inside. ``observer`` is told of what is refused here.
+    the ``ProtectionMiddleware`` inside. ``observer`` is told of what ends here.
     """
 
     def __init__(
@@ -78,22 +78,23 @@ class SealedAuthorizationMiddleware:
             await self._app(scope, receive, send)
             return
         drop_trailers(scope)
+        # Entered only where the request ends: what is let through is observed inside.
+        seen = Observation(self._observer, route.path, send)
         try:
-            opened = await self._opened(scope, receive, route)
+            opened = await self._opened(scope, seen.receiving(receive), route)
         except RequestError as error:
-            await self._refuse(error, route, send)
+            await _refuse(error, route, seen)
         except KeysUnavailableError as error:
             logger.error("Request refused: %s", error)
-            await self._refuse(keys_unavailable(), route, send)
+            await _refuse(keys_unavailable(), route, seen)
+        except BaseException:
+            with seen:
+                raise
         else:
-            if opened is not None:
-                await self._app(*opened, send)
-
-    async def _refuse(self, error: RequestError, route: Route, send: Send) -> None:
-        # What is let through is observed inside.
-        with Observation(self._observer, route.path, send) as seen:
-            seen.code = error.code
-            await refuse(error, route, seen.send)
+            if opened is None:
+                with seen:
+                    return  # The client went away.
+            await self._app(*opened, send)
 
     def _route(self, scope: Scope) -> Route | None:
         """Return the route that will serve a request, if that may be sealed.
@@ -141,3 +142,9 @@ class SealedAuthorizationMiddleware:
             value = opened.request.authorization.encode("latin-1", "replace")
             headers.append((_AUTHORIZATION, value))
         return {**scope, "headers": headers, OPENED: opened}, receive
+
+
+async def _refuse(error: RequestError, route: Route, seen: Observation) -> None:
+    with seen:
+        seen.code = error.code
+        await refuse(error, route, seen.send)

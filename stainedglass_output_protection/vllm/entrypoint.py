@@ -7,43 +7,30 @@ hands over to vLLM's own serve command with every option it takes.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from stainedglass_output_protection.errors import ConfigurationError
 from stainedglass_output_protection.hosting.environment import (
-    hand_epoch_table_to_children,
     hand_identity_to_children,
-    hand_replay_store_to_children,
 )
 from stainedglass_output_protection.hosting.evidence import load_evidence_provider
 from stainedglass_output_protection.hosting.identity import (
     read_identity_file,
     write_identity_file,
 )
-from stainedglass_output_protection.hosting.private_files import (
-    make_private_file,
-    make_private_folder,
-)
+from stainedglass_output_protection.hosting.rotation import rotation
 from stainedglass_output_protection.hosting.settings import Settings, load_settings
+from stainedglass_output_protection.hosting.shared_files import hand_down_shared_files
 from stainedglass_output_protection.protocol.identity import IdentityKey
-from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.epoch_table import Table
-from stainedglass_output_protection.server.epochs import EpochTimes
 from stainedglass_output_protection.server.rotation_signal import (
     block_rotation_signal,
     rotate_on_signal,
 )
-from stainedglass_output_protection.server.shared_epochs import SharedEpochs
 from stainedglass_output_protection.vllm.environment import mark_for_children
 from stainedglass_output_protection.vllm.metrics import require_metrics_folder
 from stainedglass_output_protection.vllm.options import refuse_early
 from stainedglass_output_protection.vllm.report import report_settings, report_version
-
-# Not by `__name__`: with `python -m` that is `__main__`, below nobody's logger.
-logger = logging.getLogger("stainedglass_output_protection.vllm.entrypoint")
 
 _USAGE = """\
 Usage: sg-vllm serve MODEL [OPTIONS]
@@ -113,7 +100,9 @@ def _serve(arguments: list[str]) -> None:
     load_evidence_provider(settings.evidence_provider)
     require_metrics_folder()
     mark_for_children()
-    rotate_on_signal(_rotation(settings, _hand_down_shared_files(settings)))
+    epochs = hand_down_shared_files(settings)
+    who_answers = "All API servers answer"
+    rotate_on_signal(rotation(settings, epochs, who_answers=who_answers))
     identity = _prepare_identity(settings)
 
     from stainedglass_output_protection.vllm import _seams
@@ -135,36 +124,6 @@ def _prepare_identity(settings: Settings) -> IdentityKey:
     identity = IdentityKey.generate()
     hand_identity_to_children(write_identity_file(identity))
     return identity
-
-
-def _hand_down_shared_files(settings: Settings) -> Path | None:
-    """Make what the processes of this server share; all of it goes with this one.
-
-    Return the file with their epochs, if they have epochs of their own.
-    """
-    in_fleet = settings.fleet_secret_file is not None
-    epochs = None if in_fleet else make_private_file("epochs", Table().encode())
-    hand_epoch_table_to_children(epochs)
-    hand_replay_store_to_children(make_private_folder() / "replay")
-    return epochs
-
-
-def _rotation(settings: Settings, path: Path | None) -> Callable[[], None]:
-    """Return what is done when an operator asks for new keys."""
-    if path is None:
-        return lambda: logger.warning(
-            "SIGUSR1: no new keys. In a fleet the clock says when they come, or replicas "
-            "would differ. To end what its file can open, run: sg-vllm keys advance %s",
-            settings.fleet_secret_file,
-        )
-    period_ms = max(1, round(settings.key_refresh_time_s * 1000))
-    epochs = SharedEpochs(path, EpochTimes(period_ms, settings.key_overlap_epochs))
-
-    def rotate() -> None:
-        epochs.add(unix_ms())
-        logger.info("SIGUSR1: new epoch keys. All API servers answer by them in 1 s.")
-
-    return rotate
 
 
 def _has_vllm() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.models import OpenAPI
 
 from stainedglass_output_protection.protocol.routes import RouteTable
-from stainedglass_output_protection.server.openapi import describe_in_openapi
+from stainedglass_output_protection.server.openapi import SCHEME, describe_in_openapi
 from stainedglass_output_protection.server.options import Options
 from stainedglass_output_protection.server.refusal_list import REFUSALS
 from tests.asgi_driver import CHAT
@@ -93,6 +94,52 @@ def test_doing_it_again_changes_nothing_and_the_app_s_own_document_stays() -> No
     assert app.openapi() == app.openapi()
     assert json.dumps(app.openapi()).count("client_key_missing") == 3 - 1
     assert json.dumps(app.openapi_schema) == plain
+
+
+def test_a_document_is_described_once() -> None:
+    app = app_with_routes()
+    describe_in_openapi(app, Options())
+    # As FastAPI's own, which makes it once.
+    assert app.openapi() is app.openapi()
+
+
+def add_a_route(app: FastAPI) -> None:
+    async def answer() -> None:
+        return None
+
+    app.post("/v1/completions")(answer)
+    app.openapi_schema = None
+
+
+def replace_the_document(app: FastAPI) -> None:
+    app.openapi_schema = {
+        **(app.openapi_schema or {}),
+        "paths": {"/v1/completions": {"post": {}}},
+    }
+
+
+def change_the_document(app: FastAPI) -> None:
+    assert app.openapi_schema is not None
+    app.openapi_schema["paths"]["/v1/completions"] = {"post": {}}
+
+
+@pytest.mark.parametrize(
+    "change", [add_a_route, replace_the_document, change_the_document]
+)
+def test_a_document_that_changes_is_described_anew(
+    change: Callable[[FastAPI], None],
+) -> None:
+    app = app_with_routes()
+    describe_in_openapi(app, Options())
+    assert "/v1/completions" not in app.openapi()["paths"]
+    change(app)
+    operation = app.openapi()["paths"]["/v1/completions"]["post"]
+    assert SCHEME in operation["security"][0]
+    assert "client_key_missing" in json.dumps(operation)
+    own = app.openapi_schema
+    assert own is not None
+    assert "security" not in own["paths"]["/v1/completions"]["post"]
+    assert app.openapi() is app.openapi()
 
 
 def test_an_application_without_a_document_is_left_alone() -> None:

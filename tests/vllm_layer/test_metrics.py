@@ -105,9 +105,10 @@ import logging, os, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 from pathlib import Path
 from stainedglass_output_protection.hosting.settings import load_settings
-from stainedglass_output_protection.vllm import entrypoint
+from stainedglass_output_protection.hosting.rotation import rotation
 given = sys.argv[1]
-entrypoint._rotation(load_settings(), Path(given) if given else None)()
+path = Path(given) if given else None
+rotation(load_settings(), path, who_answers="The server answers")()
 """
 
 

@@ -154,15 +154,14 @@ def proxy(url: str, **options: Any) -> None:
     in their place.
     """  # fmt: skip
     from stainedglass_output_protection.apps.forwarding import Limits
+    from stainedglass_output_protection.apps.listening import Address, url_of
     from stainedglass_output_protection.apps.proxy.access import Rules
     from stainedglass_output_protection.apps.proxy.application import make_proxy
     from stainedglass_output_protection.apps.proxy.browsers import parse_origins
     from stainedglass_output_protection.apps.proxy.running import (
-        Address,
         room_for_requests,
         run,
         url_for_programs,
-        url_of,
     )
     from stainedglass_output_protection.apps.proxy.upstream import connect
 
@@ -172,7 +171,7 @@ def proxy(url: str, **options: Any) -> None:
     token = read_token(options["token_file"], options["token"])
     key = read_upstream_key(options["api_key_file"], options["api_key"])
     origins = parse_origins(options["origins"])
-    address = Address(options["host"], options["port"])
+    address = Address(options["host"], options["port"], who="The proxy")
     if not address.is_loopback and token is None:
         raise ConfigurationError(
             f"Others could use a proxy on {address.name}: give --token-file, whose "

@@ -2,92 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import errno
 import gc
 import ipaddress
-import os
 import signal
 import socket
 from typing import Any, Final
 
 import uvicorn
 
-from stainedglass_output_protection.apps.proxy.reading import MAX_HEAD, fastest_reader
-from stainedglass_output_protection.errors import ConfigurationError
+from stainedglass_output_protection.apps.listening import url_of
+from stainedglass_output_protection.apps.serving import config_of
 
-# Programs keep idle connections for less, so that it is they who close them.
-_KEEP_ALIVE_S: Final = 120
-_BACKLOG: Final = 2048
 # Two for each stream, of which there may be many.
 _OPEN_FILES: Final = 65536
 # Of the process itself, and of programs whose requests are refused.
 _OTHER_FILES: Final = 64
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 20_000
-
-
-class Address:
-    """The one address that ``host`` is; nothing is bound yet.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._port = port
-        try:
-            found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise self._unusable(error) from None
-        self._family, _, _, _, self._address = found[0]
-        self.name = str(self._address[0]).partition("%")[0]
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        return ipaddress.ip_address(self.name).is_loopback
-
-    def listen(self) -> socket.socket:
-        """Return a socket that takes connections.
-
-        Raises:
-            ConfigurationError: the port is taken, or the address is not ours.
-        """
-        listener = None
-        try:
-            # asyncio sends small events at once only if the protocol is named.
-            listener = socket.socket(
-                self._family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-            )
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(self._address)
-            listener.listen(_BACKLOG)
-        except OSError as error:
-            if listener is not None:
-                listener.close()
-            raise self._unusable(error) from None
-        return listener
-
-    def _unusable(self, error: Exception) -> ConfigurationError:
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            return ConfigurationError(
-                f"Port {self._port} on {self._host} is taken: choose another with "
-                "--port, or end what listens there."
-            )
-        reason = getattr(error, "strerror", None) or "no such address"
-        return ConfigurationError(
-            f"The proxy cannot listen on {self._host}, port {self._port} ({reason}): "
-            "check --host and --port."
-        )
-
-
-def url_of(listener: socket.socket) -> str:
-    """Return where programs find what listens there."""
-    name, port = listener.getsockname()[:2]
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def url_for_programs(listener: socket.socket) -> str:
@@ -96,29 +27,6 @@ def url_for_programs(listener: socket.socket) -> str:
     if ipaddress.ip_address(name.partition("%")[0]).is_unspecified:
         return f"http://<this machine's name>:{port}"
     return url_of(listener)
-
-
-def config_of(
-    app: Any, *, grace_s: int, http: type[asyncio.Protocol] | None = None
-) -> uvicorn.Config:
-    """Return how uvicorn serves the proxy; ``http`` is what reads requests."""
-    return uvicorn.Config(
-        app,
-        http=http or fastest_reader(),
-        h11_max_incomplete_event_size=MAX_HEAD,
-        ws="none",
-        lifespan="on",
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=grace_s,
-        access_log=False,
-        # It would log tracebacks of answers that are cut on purpose.
-        log_level="critical",
-        proxy_headers=False,
-        # The server's own are passed on.
-        server_header=False,
-        date_header=False,
-    )
 
 
 def run(app: Any, listener: socket.socket, *, grace_s: int) -> None:

@@ -9,7 +9,11 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stainedglass_output_protection.apps.forwarding import Forwarding, Limits
+from stainedglass_output_protection.apps.forwarding import (
+    BrokenOffError,
+    Forwarding,
+    Limits,
+)
 from stainedglass_output_protection.apps.http_messages import Receive, Send
 from stainedglass_output_protection.apps.sidecar.engine_log import EngineLog
 from stainedglass_output_protection.apps.sidecar.failures import (
@@ -29,7 +33,8 @@ from stainedglass_output_protection.apps.sidecar.upstream import Upstream
 from stainedglass_output_protection.asgi.parts import Parts
 from stainedglass_output_protection.asgi.protected_app import ProtectedApp
 from stainedglass_output_protection.hosting.evidence import load_evidence_provider
-from stainedglass_output_protection.hosting.settings import load_settings
+from stainedglass_output_protection.hosting.settings import Settings, load_settings
+from stainedglass_output_protection.server.failures import LoggedError
 from stainedglass_output_protection.server.metrics import PrometheusObserver
 
 
@@ -42,8 +47,9 @@ def make_sidecar(
     health_path: str = "/health",
     health_s: float = HEALTH_S,
     body_s: float = BODY_S,
+    settings: Settings | None = None,
 ) -> Any:
-    """Return the ASGI application. Its settings are the ``SG_`` variables.
+    """Return the ASGI application. Its settings are the ``SG_`` variables, unless given.
 
     ``body_s`` is the longest time in seconds between pieces of a request's body,
     ``health_s`` that for the engine's word on its health. Its metrics are in a registry
@@ -53,7 +59,7 @@ def make_sidecar(
         ConfigurationError: a setting is bad, or ``PROMETHEUS_MULTIPROC_DIR`` names no
             folder that can be used.
     """
-    settings = load_settings()
+    settings = settings or load_settings()
     load_evidence_provider(settings.evidence_provider)
     registry = CollectorRegistry()
     failures = EngineFailures(upstream.library, upstream.name)
@@ -70,7 +76,12 @@ def make_sidecar(
     protected = ProtectedApp(Engine(upstream, limits, failures, log), parts)
     probe = engine_probe(upstream, health_path, health_s)
     ready = Readiness(protected, probe, not_ready=keys.not_ready)
-    return Gate(Metrics(ready, registry), at_once=limits.at_once, body_s=body_s)
+    return Gate(
+        Metrics(ready, registry),
+        at_once=limits.at_once,
+        body_s=body_s,
+        observed=protected.observed,
+    )
 
 
 class Engine:
@@ -96,10 +107,18 @@ class Engine:
         self.exception_handlers = {Exception: _broken_off}
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve one scope."""
+        """Serve one scope.
+
+        Raises:
+            LoggedError: the answer cannot be completed.
+        """
         if scope["type"] == "http":
             scope = {**scope, "headers": with_peer(scope)}
-        await self._forwarding(scope, receive, send)
+        try:
+            await self._forwarding(scope, receive, send)
+        except BrokenOffError:
+            # The log of the engine says why.
+            raise LoggedError from None
 
 
 def _broken_off(request: Request, error: Exception) -> Response:

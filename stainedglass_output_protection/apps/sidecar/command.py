@@ -152,7 +152,8 @@ def sidecar(upstream: str, **options: Any) -> None:
         silence_s=options["timeout_s"],
     )
     _log_to_stderr()
-    heed_rotation_signal(load_settings())
+    settings = load_settings()
+    heed_rotation_signal(settings)
     app = make_sidecar(
         engine,
         limits=limits,
@@ -160,6 +161,7 @@ def sidecar(upstream: str, **options: Any) -> None:
         adds_members=not options["adds_no_members"],
         health_path=health_path,
         health_s=options["health_s"],
+        settings=settings,
     )
     with listening(options["host"], options["port"], options["uds"]) as listener:
         refuse_itself(engine, listener)

@@ -35,19 +35,15 @@ class Failure(NamedTuple):
 _BROKEN_OFF: Final = Failure(
     502, "engine_broke_off", "The engine broke off in the middle of its answer."
 )
-_BUSY: Final = Failure(
+BUSY: Final = Failure(
     503,
     "sidecar_busy",
     "As many requests are running as may. Ask again in a moment.",
     retry_after_s=1,
 )
-_TOO_SLOW: Final = Failure(
+TOO_SLOW: Final = Failure(
     408, "request_too_slow", "The body of the request did not come in time."
 )
-
-
-class TooSlowError(Exception):
-    """A piece of a request's body did not come in time."""
 
 
 class EngineFailures:
@@ -68,7 +64,7 @@ class EngineFailures:
         if isinstance(error, StoppedError):
             return Failure(503, "sidecar_stopped", str(error))
         if isinstance(error, BusyError):
-            return _BUSY
+            return BUSY
         if isinstance(error, OutputProtectionError):
             return Failure(502, "engine_answer_malformed", str(error))
         if isinstance(error, (library.ConnectError, library.ConnectTimeout)):
@@ -130,14 +126,11 @@ class EngineFailures:
         return type(error).__name__
 
 
-async def answer_in_place(
-    error: BusyError | TooSlowError, path: str, send: Send
-) -> None:
+async def answer_in_place(failure: Failure, path: str, send: Send) -> None:
     """Answer a request that is not served, in the clear: nothing of it was read.
 
     The connection ends with it, for what is left of the body is not waited for.
     """
-    failure = _BUSY if isinstance(error, BusyError) else _TOO_SLOW
     status, headers, body = _written(failure, path)
     headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

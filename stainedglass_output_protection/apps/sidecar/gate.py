@@ -7,17 +7,19 @@ their bodies take memory, too. Our own routes have no bodies, and are never kept
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
-from stainedglass_output_protection.apps.forwarding import BusyError
 from stainedglass_output_protection.apps.http_messages import Receive, Send
 from stainedglass_output_protection.apps.proxy.head_deadline import HEAD_S
 from stainedglass_output_protection.apps.sidecar.engine_log import forget_request
 from stainedglass_output_protection.apps.sidecar.failures import (
-    TooSlowError,
+    BUSY,
+    TOO_SLOW,
     answer_in_place,
 )
 from stainedglass_output_protection.apps.sidecar.metrics import METRICS_PATH
+from stainedglass_output_protection.server.observation import Observation
 from stainedglass_output_protection.server.own_routes import OWN_ROUTES
 
 # Between two pieces of a request's body: as long as for its head.
@@ -31,6 +33,8 @@ class Gate:
     """Lets ``at_once`` requests through to ``app``, each with ``body_s`` for a piece.
 
     All pieces of a body together have ``whole_body_s``. Both are in seconds.
+    ``observed`` returns what observes a request that is turned away; None for one that
+    nothing observes.
     """
 
     def __init__(
@@ -40,11 +44,13 @@ class Gate:
         at_once: int,
         body_s: float = BODY_S,
         whole_body_s: float = WHOLE_BODY_S,
+        observed: Callable[[Any, Send], Observation | None] = lambda scope, send: None,
     ) -> None:
         self._app = app
         self._at_once = at_once
         self._body_s = body_s
         self._whole_body_s = whole_body_s
+        self._observed = observed
         self._running = 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -54,7 +60,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         if self._running >= self._at_once:
-            await answer_in_place(BusyError(), path, send)
+            await self._turn_away(scope, send)
             return
         forget_request()
         self._running += 1
@@ -62,6 +68,14 @@ class Gate:
             await self._bounded(scope, receive, send)
         finally:
             self._running -= 1
+
+    async def _turn_away(self, scope: Any, send: Send) -> None:
+        seen = self._observed(scope, send)
+        if seen is None:
+            await answer_in_place(BUSY, scope["path"], send)
+            return
+        with seen:
+            await answer_in_place(BUSY, scope["path"], seen.send)
 
     async def _bounded(self, scope: Any, receive: Receive, send: Send) -> None:
         body = _Body(receive, self._body_s, self._whole_body_s)
@@ -74,7 +88,7 @@ class Gate:
 
         await self._app(scope, body.receive, watched)
         if body.is_late and not has_begun:
-            await answer_in_place(TooSlowError(), scope["path"], send)
+            await answer_in_place(TOO_SLOW, scope["path"], send)
 
 
 class _Body:

@@ -9,12 +9,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from stainedglass_output_protection.apps.http_messages import Receive, Send
 from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
-from stainedglass_output_protection.protocol.routes import REFUSED
-from stainedglass_output_protection.server.refusals import method_not_allowed
-from stainedglass_output_protection.server.refusing import refuse
+from stainedglass_output_protection.server.own_answers import (
+    answer_whole,
+    refuses_method,
+)
 
 METRICS_PATH: Final = f"{DOCUMENT_PATH}/metrics"
-_METHODS: Final = ("GET", "HEAD")
 
 
 class Metrics:
@@ -33,15 +33,8 @@ class Metrics:
         if scope["type"] != "http" or scope["path"] != METRICS_PATH:
             await self._app(scope, receive, send)
             return
-        if scope["method"] not in _METHODS:
-            await refuse(method_not_allowed(), REFUSED, send)
+        if await refuses_method(scope, send):
             return
         body = generate_latest(self._registry)
-        headers = [
-            (b"content-type", CONTENT_TYPE_LATEST.encode("ascii")),
-            (b"content-length", str(len(body)).encode("ascii")),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        shown = body if scope["method"] == "GET" else b""
-        await send({"type": "http.response.body", "body": shown})
+        media_type = CONTENT_TYPE_LATEST.encode("ascii")
+        await answer_whole(scope, send, body, media_type=media_type)

@@ -7,20 +7,22 @@ content the engine is asked.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from stainedglass_output_protection.apps.http_messages import Receive, Send
 from stainedglass_output_protection.apps.sidecar.upstream import Upstream
-from stainedglass_output_protection.server.readiness import READY_PATH
+from stainedglass_output_protection.server.own_answers import READING
+from stainedglass_output_protection.server.readiness import (
+    READY_PATH,
+    answer_not_ready,
+)
 
 HEALTH_S: Final = 2.0
 # Who asks sooner gets the same word: the engine is not asked for each probe.
 _KEPT_S: Final = 1.0
 _FIRST_FAILURE: Final = 500
-_METHODS: Final = ("GET", "HEAD")
 
 # Returns what is wrong with the engine in one sentence, or nothing.
 Probe = Callable[[], Awaitable[str]]
@@ -114,11 +116,9 @@ class Readiness:
         if scope["type"] != "http" or scope["path"] != READY_PATH:
             await self._app(scope, receive, send)
             return
-        shows_body = scope["method"] == "GET"
-        waits = self._not_ready() if scope["method"] in _METHODS else ""
+        waits = self._not_ready() if scope["method"] in READING else ""
         if waits:
-            for message in _unavailable(waits, shows_body=shows_body):
-                await send(message)
+            await answer_not_ready(scope, send, waits)
             return
         said: list[Any] = []
 
@@ -129,19 +129,7 @@ class Readiness:
         is_ready = bool(said) and said[0]["status"] == 200
         reason = await self._probe() if is_ready else ""
         if reason:
-            said = _unavailable(reason, shows_body=shows_body)
+            await answer_not_ready(scope, send, reason)
+            return
         for message in said:
             await send(message)
-
-
-def _unavailable(reason: str, *, shows_body: bool) -> list[Any]:
-    body = json.dumps({"ready": False, "reason": reason}).encode("ascii")
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode("ascii")),
-        (b"cache-control", b"no-store"),
-    ]
-    return [
-        {"type": "http.response.start", "status": 503, "headers": headers},
-        {"type": "http.response.body", "body": body if shows_body else b""},
-    ]

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import signal
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import uvicorn
 
-from stainedglass_output_protection.apps.proxy.reading import MAX_HEAD, fastest_reader
+from stainedglass_output_protection.apps.listening import BACKLOG, Address, url_of
+from stainedglass_output_protection.apps.serving import config_of
 from stainedglass_output_protection.errors import ConfigurationError
-
-# Gateways keep idle connections for less, so that it is they who close them.
-_KEEP_ALIVE_S: Final = 120
-_BACKLOG: Final = 2048
 
 
 @contextlib.contextmanager
@@ -30,7 +25,7 @@ def listening(host: str, port: int, path: Path | None) -> Iterator[socket.socket
         ConfigurationError: it is taken, or not ours to take.
     """
     if path is None:
-        with _at_port(host, port) as listener:
+        with Address(host, port, who="The sidecar").listen() as listener:
             yield listener
         return
     with _at_path(path) as listener:
@@ -42,31 +37,9 @@ def listening(host: str, port: int, path: Path | None) -> Iterator[socket.socket
 
 def shown(listener: socket.socket) -> str:
     """Return where clients find what listens there."""
-    if listener.family == getattr(socket, "AF_UNIX", None):
+    if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
-    name, port = listener.getsockname()[:2]
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-def config_of(app: Any, *, grace_s: int) -> uvicorn.Config:
-    """Return how uvicorn serves the sidecar."""
-    return uvicorn.Config(
-        app,
-        http=fastest_reader(),
-        h11_max_incomplete_event_size=MAX_HEAD,
-        ws="none",
-        lifespan="on",
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=grace_s,
-        access_log=False,
-        # It would log tracebacks, and with them the words of exceptions.
-        log_level="critical",
-        proxy_headers=False,
-        # The engine's own are passed on.
-        server_header=False,
-        date_header=False,
-    )
+    return url_of(listener)
 
 
 def run(app: Any, listener: socket.socket, *, grace_s: int) -> bool:
@@ -89,39 +62,12 @@ def run(app: Any, listener: socket.socket, *, grace_s: int) -> bool:
     return server.started
 
 
-def _at_port(host: str, port: int) -> socket.socket:
-    listener = None
-    try:
-        found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = found[0]
-        # asyncio sends small events at once only if the protocol is named.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except (OSError, UnicodeError) as error:
-        if listener is not None:
-            listener.close()
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"Port {port} on {host} is taken: choose another with --port, or end "
-                "what listens there."
-            ) from None
-        reason = getattr(error, "strerror", None) or "no such address"
-        raise ConfigurationError(
-            f"The sidecar cannot listen on {host}, port {port} ({reason}): check "
-            "--host and --port."
-        ) from None
-    return listener
-
-
 def _at_path(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_left(path)
         listener.bind(str(path))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)

@@ -82,7 +82,7 @@ def refuse_itself(engine: Upstream, listener: socket.socket) -> None:
         ConfigurationError: it plainly is: each request would go round for ever.
     """
     where = listener.getsockname()
-    if listener.family == getattr(socket, "AF_UNIX", None):
+    if listener.family == socket.AF_UNIX:
         path = engine.name.removeprefix(_UNIX)
         is_itself = (
             path != engine.name and Path(path).resolve() == Path(where).resolve()

@@ -14,10 +14,11 @@ from typing import Any
 import uvicorn
 
 from stainedglass_output_protection.apps.forwarding import Limits
+from stainedglass_output_protection.apps.listening import Address
 from stainedglass_output_protection.apps.proxy.access import Rules
 from stainedglass_output_protection.apps.proxy.application import make_proxy
-from stainedglass_output_protection.apps.proxy.running import Address, config_of
 from stainedglass_output_protection.apps.proxy.upstream import connect
+from stainedglass_output_protection.apps.serving import config_of
 from stainedglass_output_protection.client.protection import Protection
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -50,7 +51,7 @@ def served(config: uvicorn.Config) -> Iterator[int]:
     the next test may run. ``wait_for_the_ending`` waits.
     """
     server = uvicorn.Server(config)
-    listener = Address("127.0.0.1", 0).listen()
+    listener = Address("127.0.0.1", 0, who="A test").listen()
     thread = threading.Thread(
         target=asyncio.run, args=[server.serve(sockets=[listener])]
     )

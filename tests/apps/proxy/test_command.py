@@ -163,7 +163,9 @@ def test_an_address_of_another_machine(
     monkeypatch.setenv("SG_PROXY_TOKEN", TOKEN)
     words = ("--identity", PIN, "--host", "203.0.113.9")
 
-    assert "cannot listen on 203.0.113.9" in refusal(monkeypatch, capsys, URL, *words)
+    assert "The proxy cannot listen on 203.0.113.9" in refusal(
+        monkeypatch, capsys, URL, *words
+    )
 
 
 def test_a_broken_file_of_known_servers(

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from stainedglass_output_protection.apps.proxy.running import Address
+from stainedglass_output_protection.apps.listening import Address
 from tests.apps.proxy.apis import ASKED, CHAT
 from tests.apps.proxy.commands import started
 from tests.apps.proxy.test_streaming import LIMIT_S, Stepping
@@ -53,7 +53,7 @@ async def served_here(app: Any) -> AsyncIterator[int]:
     """Serve in this loop: threads would wait for one another all the time."""
     config = uvicorn.Config(app, log_level="error", lifespan="off", backlog=STREAMS)
     serving = uvicorn.Server(config)
-    listener = Address("127.0.0.1", 0).listen()
+    listener = Address("127.0.0.1", 0, who="A test").listen()
     task = asyncio.create_task(serving.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]

@@ -15,8 +15,8 @@ import httpx2
 import openai
 
 from stainedglass_output_protection.apps.forwarding import Limits
+from stainedglass_output_protection.apps.serving import config_of
 from stainedglass_output_protection.apps.sidecar.application import make_sidecar
-from stainedglass_output_protection.apps.sidecar.running import config_of
 from stainedglass_output_protection.apps.sidecar.upstream import connect
 from stainedglass_output_protection.client import protected_client
 from tests.apps.proxy.running import served

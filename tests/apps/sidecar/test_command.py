@@ -222,7 +222,7 @@ def test_a_port_that_is_taken() -> None:
         ((*HERE, "--ca-file", "/nowhere"), {}, "CA file /nowhere"),
         ((*HERE, "--health-path", "health"), {}, "must be a path like /health"),
         ((*HERE, "--health-path", "/a b"), {}, "must be a path like /health"),
-        ((*HERE, "--host", "203.0.113.9"), {}, "cannot listen on 203.0.113.9"),
+        ((*HERE, "--host", "203.0.113.9"), {}, "The sidecar cannot listen on 203"),
         ((*HERE, "--uds", "/nowhere/s"), {}, "cannot listen at /nowhere/s"),
         (HERE, {"SG_KEYLESS_REQUESTS": "maybe"}, "SG_KEYLESS_REQUESTS must be one of"),
         (HERE, {"SG_IDENTITY_KEY_FILE": "/nowhere"}, "/nowhere cannot be read"),

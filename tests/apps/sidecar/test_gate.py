@@ -12,10 +12,14 @@ import pytest
 
 from stainedglass_output_protection.apps.forwarding import Limits
 from stainedglass_output_protection.apps.sidecar.gate import Gate
+from stainedglass_output_protection.asgi import protect
 from tests.apps.sidecar.engines import Engine, answering, running
 from tests.apps.sidecar.sidecars import READY, Running, beside, posted
-from tests.asgi.applications import ASK, CHAT, Identity, answer
+from tests.asgi.applications import ASK, CHAT, Bare, Identity, answer
 from tests.asgi.serving import TIMEOUT_S, fetched
+from tests.asgi_driver import body_of
+from tests.server.asking import ask, code_of
+from tests.server.observing import Kept
 
 KEYLESS = f"POST {CHAT} HTTP/1.1\r\nHost: s\r\nContent-Type: application/json\r\n"
 MESSAGES = KEYLESS.replace(CHAT, "/v1/messages")
@@ -108,6 +112,53 @@ async def test_a_body_that_trickles_is_given_up() -> None:
 
     starts = [it["status"] for it in sent if it["type"] == "http.response.start"]
     assert starts == [408, 408]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "rows"),
+    [
+        (CHAT, "POST", [CHAT]),
+        ("/v1/responses/resp_1", "GET", ["/v1/responses/{response_id}"]),
+        ("/made/up", "POST", ["other"]),
+        ("/health", "GET", []),
+    ],
+)
+async def test_who_is_turned_away_is_counted_as_if_let_in(
+    path: str, method: str, rows: list[str]
+) -> None:
+    kept = Kept()
+    app = protect(Bare(), observer=kept)
+    sent = await ask(
+        Gate(app, at_once=0, observed=app.observed), path=path, method=method
+    )
+
+    assert code_of(sent) == (503, "sidecar_busy")
+    assert [it.route for it in kept.ended] == rows
+    assert kept.began == len(rows)
+    for it in kept.ended:
+        assert (it.outcome, it.status, it.code) == ("failed", 503, "")
+        assert it.bytes_out == len(body_of(sent))
+
+
+async def test_who_leaves_or_is_too_slow_in_a_body_is_counted_once() -> None:
+    kept = Kept()
+    app = protect(Bare(), observer=kept)
+    gate = Gate(app, at_once=1, body_s=0.1, observed=app.observed)
+    left = await ask(gate, b"{", is_cut=True)
+    sent: list[Any] = []
+
+    async def still() -> Any:
+        await asyncio.Event().wait()
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+    await gate(scope, still, keep)
+
+    assert left == []
+    assert code_of(sent) == (408, "request_too_slow")
+    assert [(it.route, it.outcome) for it in kept.ended] == [(CHAT, "cut")] * 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from stainedglass_output_protection.apps.forwarding import Limits
+from stainedglass_output_protection.hosting.settings import load_settings
 from stainedglass_output_protection.server.observation import REQUEST_LOGGER
 from tests.apps.proxy.running import unused_port
 from tests.apps.sidecar.engines import (
@@ -89,6 +91,34 @@ def test_an_engine_that_is_down_is_counted_as_failing(identity: Identity) -> Non
 
     labels = tuple(sorted((CHAT, "failed", "false")))
     assert found["output_protection_requests_total", labels] == 1
+
+
+def test_who_is_turned_away_is_counted_too() -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, limits=Limits(at_once=0)) as sidecar,
+    ):
+        told = fetched(sidecar.url + CHAT, json=ASK, method="POST")
+        found = requests_of(sidecar, 1)
+
+    assert told.status_code == 503
+    labels = tuple(sorted((CHAT, "failed", "false")))
+    assert found["output_protection_requests_total", labels] == 1
+    assert found["output_protection_requests_in_progress", ()] == 0
+
+
+def test_settings_that_are_given_count_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = load_settings(keyless_requests="allow")
+    monkeypatch.setenv("SG_KEYLESS_REQUESTS", "maybe")
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, settings=settings) as sidecar,
+    ):
+        told = fetched(sidecar.url + CHAT, json=ASK, method="POST")
+
+    assert told.status_code == 200
 
 
 def test_two_sidecars_in_one_process_count_for_themselves(identity: Identity) -> None:
