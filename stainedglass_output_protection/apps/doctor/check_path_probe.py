@@ -68,8 +68,8 @@ def _probe(seen: Observations) -> Seen | None:
     if probe is None or probe.status != _OK or probe.media_type != "text/event-stream":
         return None
     events = [event_data(block) or b"" for block in blocks_of(probe.body)]
-    is_ours = any(PROBE_OBJECT.encode("ascii") in it for it in events)
-    return probe if is_ours else None
+    is_whole = any(PROBE_OBJECT.encode("ascii") in it for it in events)
+    return probe if is_whole else None
 
 
 def _why_not(seen: Observations) -> str:

@@ -202,6 +202,21 @@ def test_replicas_that_do_not_share_their_keys_are_named(
     assert set(report.findings) <= {"replicas"}
 
 
+def test_replicas_that_do_not_share_their_keys_do_no_harm_in_profile_output(
+    server: Upstream, examine: Examine
+) -> None:
+    ring = ring_since(unix_ms() - 600_000, identity=server.ring.identity)
+    with (
+        serving(ring=ring) as other,
+        Gateway(server.port, "alternates_servers", other_port=other.port) as gateway,
+    ):
+        pinned = ("--json", "--identity", server.fingerprint)
+        report = examine(gateway.base_url, *pinned, "--profile", "output")
+
+    assert report.status == 0
+    assert set(report.findings) == {"replicas"}
+
+
 def test_a_rotation_while_it_looks_is_no_fault(examine: Examine) -> None:
     ring = ring_since(unix_ms() - HOUR_MS * 3 // 2)
     with serving(ring=ring) as server:

@@ -105,6 +105,14 @@ def replicas(starting: Starting, say: Say) -> tuple[Server, Server]:
 
 
 @pytest.fixture(scope="package")
+def late(starting: Starting, say: Say) -> Server:
+    """The replica of the other fleet; the relay before it passes on from now on."""
+    server = starting.wait("late", say)
+    starting.before.let_through(server.port)
+    return server
+
+
+@pytest.fixture(scope="package")
 def router(replicas: tuple[Server, Server], folder: Path, say: Say) -> Iterator[Router]:
     """The router that all clients share."""
     with routing("router", folder, *(server.url for server in replicas)) as made:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -12,7 +11,6 @@ from stainedglass_output_protection.client.verdict import EXTENSION, Mark
 from stainedglass_output_protection.protocol.constants import DOCUMENT_PATH
 from stainedglass_output_protection.protocol.key_document import KeyDocument
 from stainedglass_output_protection.server.clock import unix_ms
-from tests.vllm_integration.conftest import Say
 from tests.vllm_integration.fleet.before import CANARY, EPOCHS_OVER, TIMES, Before
 from tests.vllm_integration.fleet.conftest import Starting
 from tests.vllm_integration.servers import Server
@@ -24,15 +22,6 @@ pytestmark = pytest.mark.vllm
 def before(starting: Starting) -> Before:
     """What went on before it started."""
     return starting.before
-
-
-@pytest.fixture(scope="module")
-def late(starting: Starting, before: Before, say: Say) -> Iterator[Server]:
-    """The replica, with the relay in front of it."""
-    server = starting.wait("late", say)
-    before.let_through(server.port)
-    yield server
-    server.end()
 
 
 def test_file_was_moved_on_before_it_started(before: Before) -> None:
