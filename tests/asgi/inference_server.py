@@ -1,37 +1,52 @@
-"""A server as EasyDeL's ``BaseInferenceApiServer`` is built, and a stub of its engine.
-
-Where EasyDeL is installed, ``python -m tests.asgi.inference_server PORT`` serves the stub
-on the real base class, protected; otherwise ``LikeEasyDel`` stands for it.
-"""
+"""What stands for EasyDeL's ``eSurgeApiServer`` where that is not installed."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.concurrency import iterate_in_threadpool
 
-from stainedglass_output_protection.asgi import protect
 from tests.asgi.applications import CANARY, PIECES, answer, event
+from tests.asgi.inference_forms import (
+    chat_end_of,
+    chat_of,
+    data_event,
+    delta_of,
+    error_body,
+    named_event,
+    response_of,
+)
+from tests.asgi.scripted_engine import FAILING, pieces_for
 
-# The rows that EasyDeL has and the table has not.
-PROTECTED = ("/v1/tools", "/v1/tools/execute", "/v1/models/{model_id}")
+ORIGIN = "https://chat.example.com"
+# Shorter, and a machine that stands still closes what is about to be used.
+KEEP_ALIVE_S = 600
 
 
-class LikeEasyDel:
-    """The base class's construction: an app with CORS and two middlewares of its own."""
+class StandIn:
+    """As EasyDeL's: an app with CORS and two middlewares, its routes, counts and forms."""
 
-    def __init__(self) -> None:
+    def __init__(self, door: Path = Path()) -> None:
         self.app = FastAPI(lifespan=self._lifespan)
-        self.app.add_middleware(CORSMiddleware, allow_origins=["*"])
-        self.total_requests = 0
+        self.app.add_middleware(CORSMiddleware, allow_origins=[ORIGIN])
+        self.status = "starting"
+        self._door = door
+        self._active = 0
+        self._counts = {
+            "total_requests": 0,
+            "successful_requests": 0,
+            "failed_requests": 0,
+            "total_tokens_generated": 0,
+        }
 
         @self.app.middleware("http")
         async def add_request_id(request: Request, call_next: Any) -> Any:
@@ -41,8 +56,11 @@ class LikeEasyDel:
 
         @self.app.middleware("http")
         async def track_metrics(request: Request, call_next: Any) -> Any:
-            self.total_requests += 1
-            return await call_next(request)
+            self._counts["total_requests"] += 1
+            response = await call_next(request)
+            is_good = response.status_code < 400
+            self._counts["successful_requests" if is_good else "failed_requests"] += 1
+            return response
 
         route = self.app.add_api_route
         route("/v1/chat/completions", self.chat_completions, methods=["POST"])
@@ -57,138 +75,92 @@ class LikeEasyDel:
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        await self.on_startup()  # type: ignore[attr-defined]
-        yield
-        await self.on_shutdown()  # type: ignore[attr-defined]
-
-
-class Stub:
-    """The methods that a server has to have, with an engine that knows one answer."""
-
-    status = "starting"
-    generated = 0
-    aborted = 0
-
-    async def on_startup(self) -> None:
         self.status = "ready"
-
-    async def on_shutdown(self) -> None:
+        yield
         self.status = "shutting_down"
+        print("The stand-in has stopped.", flush=True)
 
     async def chat_completions(self, raw_request: Request) -> Any:
         asked = await raw_request.json()
-        if asked.get("stream"):
-            flow = self._flow(raw_request, asked.get("user", ""))
-            return StreamingResponse(flow, media_type="text/event-stream")
-        self.generated += len(PIECES)
-        return JSONResponse(answer())
-
-    async def _flow(self, request: Request, kind: str) -> AsyncIterator[bytes]:
-        has_ended = False
-        try:
-            for piece in PIECES * (1000 if kind == "endless" else 1):
-                if await request.is_disconnected():
-                    return
-                self.generated += 1
-                yield b"data: " + event(piece) + b"\n\n"
-                if kind:
-                    await asyncio.sleep(0.1)
-                if kind == "failing":
-                    yield _error_event()
-                    break
-            else:
-                yield b"data: [DONE]\n\n"
-            has_ended = True
-        finally:
-            # As its engine aborts what nobody reads.
-            self.aborted += not has_ended
+        prompt = asked["messages"][-1]["content"]
+        return self._answer(asked, prompt, chat_of(prompt), chat_end_of(prompt))
 
     async def completions(self, raw_request: Request) -> Any:
-        choice = {"index": 0, "text": CANARY, "finish_reason": "length"}
-        told = {**answer(), "object": "text_completion", "choices": [choice]}
-        return JSONResponse(told)
+        asked = await raw_request.json()
+        choice = {"index": 0, "text": "".join(PIECES), "finish_reason": "stop"}
+        whole = {**answer(), "object": "text_completion", "choices": [choice]}
+        # Its events are a chat's.
+        return self._answer(asked, asked["prompt"], whole, chat_end_of(asked["prompt"]))
 
     async def responses(self, raw_request: Request) -> Any:
-        if not (await raw_request.json()).get("stream"):
-            return JSONResponse(_response())
-        flow = _named_events()
-        return StreamingResponse(flow, media_type="text/event-stream")
+        asked = await raw_request.json()
+        whole = response_of(asked["input"])
+        begin = {"type": "response.created", "response": {**whole, "output": []}}
+        end = named_event({"type": "response.completed", "response": whole})
+        return self._answer(
+            asked, asked["input"], whole, end, named_event(begin), delta_of
+        )
 
-    async def health_check(self, raw_request: Request) -> Any:
-        return JSONResponse({"status": str(self.status)})
+    def _answer(
+        self,
+        asked: Any,
+        prompt: str,
+        whole: Any,
+        end: str,
+        begin: str = "",
+        told: Callable[[str], str] = lambda piece: data_event(event(piece)),
+    ) -> Any:
+        if asked.get("stream"):
+            flow = self._flow(prompt, begin, told, end)
+            return StreamingResponse(flow, media_type="text/event-stream")
+        if prompt == FAILING:
+            return JSONResponse(error_body(), 500)
+        self._counts["total_tokens_generated"] += len(PIECES)
+        return JSONResponse(whole)
 
-    async def get_metrics(self, raw_request: Request) -> Any:
-        told = {"total_tokens_generated": self.generated, "aborted": self.aborted}
+    async def _flow(
+        self, prompt: str, begin: str, told: Callable[[str], str], end: str
+    ) -> AsyncIterator[str]:
+        self._active += 1
+        try:
+            yield begin
+            async for piece in iterate_in_threadpool(pieces_for(prompt, self._door)):
+                yield told(piece)
+            yield end
+            self._counts["total_tokens_generated"] += len(PIECES)
+        except RuntimeError:
+            self._counts["successful_requests"] -= 1
+            self._counts["failed_requests"] += 1
+            named = named_event({"type": "response.error", "error": error_body()})
+            yield named if begin else data_event(json.dumps(error_body()).encode())
+        finally:
+            self._active -= 1
+
+    async def health_check(self) -> Any:
+        told = {"status": self.status, "active_generation_slots": self._active}
         return JSONResponse(told)
 
-    async def list_models(self, raw_request: Request) -> Any:
+    async def get_metrics(self) -> Any:
+        return JSONResponse(self._counts)
+
+    async def list_models(self) -> Any:
         return JSONResponse({"object": "list", "data": [{"id": "m"}]})
 
-    async def get_model(self, model_id: str, raw_request: Request) -> Any:
+    async def get_model(self, model_id: str) -> Any:
         return JSONResponse({"id": model_id})
 
-    async def list_tools(self, raw_request: Request) -> Any:
-        return JSONResponse({"tools": []})
+    async def list_tools(self) -> Any:
+        return JSONResponse({"models": {"m": {"tools": []}}})
 
-    async def execute_tool(self, raw_request: Request) -> Any:
+    async def execute_tool(self) -> Any:
         return JSONResponse({"result": CANARY})
 
-
-def _response() -> dict[str, Any]:
-    part = {"type": "output_text", "text": "".join(PIECES), "annotations": []}
-    item = {"id": "msg_1", "type": "message", "role": "assistant", "content": [part]}
-    return {"id": "resp_1", "object": "response", "model": "m", "output": [item]}
-
-
-async def _named_events() -> AsyncIterator[bytes]:
-    """Yield the events of a response, each under its name."""
-    delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    told = [{"type": "response.created", "response": {**_response(), "output": []}}]
-    told += [
-        {"type": "response.output_text.delta", **delta, "delta": it} for it in PIECES
-    ]
-    told.append({"type": "response.completed", "response": _response()})
-    for number, it in enumerate(told):
-        data = json.dumps({**it, "sequence_number": number})
-        yield f"event: {it['type']}\ndata: {data}\n\n".encode()
-
-
-def _error_event() -> bytes:
-    """Return an error as it tells one in the middle of a stream that began well."""
-    error = {"message": f"no more {CANARY}", "type": "INTERNAL_ERROR"}
-    told = {"error": error, "request_id": None, "timestamp": 1.0}
-    return b"data: " + json.dumps(told).encode() + b"\n\n"
-
-
-class StandIn(Stub, LikeEasyDel):
-    """The stub where EasyDeL is not."""
-
-
-def real_server() -> Any:
-    """Return the stub on the real base class."""
-    from easydel.inference.inference_engine_interface import BaseInferenceApiServer
-
-    class Real(Stub, BaseInferenceApiServer):  # type: ignore[misc]
-        """The stub on it."""
-
-    for name in BaseInferenceApiServer.__abstractmethods__ - set(dir(Stub)):
-        setattr(Real, name, _not_used)
-    Real.__abstractmethods__ = frozenset()
-    # None of the defaults, as far as a choice is there.
-    return Real(
-        max_workers=2,
-        max_request_size=1024 * 1024,
-        request_timeout=60.0,
-        cors_origins=["https://chat.example.com"],
-        enable_auth_ui=True,
-    )
-
-
-def _not_used(self: Any, *args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError
-
-
-if __name__ == "__main__":
-    server = real_server()
-    protect(server.app, protected_routes=PROTECTED, key_refresh_time_s=0.3)
-    server.run(host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    def run(self, host: str, port: int, log_level: str) -> None:
+        """Serve as EasyDeL's ``run`` does."""
+        uvicorn.run(
+            self.app,
+            host=host,
+            port=port,
+            log_level=log_level,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )

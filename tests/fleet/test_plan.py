@@ -67,15 +67,15 @@ PLAN: dict[str, list[str]] = {
     "T8": [
         f"{_ASGI}.test_inference_server:test_an_error_keeps_its_shape",
         f"{_ASGI}.test_inference_server:test_an_error_inside_a_stream_keeps_its_shape",
-        f"{_ASGI}.test_inference_server:test_its_stop_leaves_a_stream_its_time_and_its_keys",
-        f"{_ASGI}.test_inference_server:test_a_stream_that_its_end_cuts_is_never_taken_for_complete",
-        f"{_ASGI}.test_inference_server:test_who_leaves_a_stream_frees_its_place",
+        f"{_ASGI}.test_inference_server_stops:test_its_stop_leaves_a_stream_its_time_and_its_keys",
+        f"{_ASGI}.test_inference_server_stops:test_a_stream_that_its_end_cuts_is_never_taken_for_complete",
+        f"{_ASGI}.test_inference_server_stops:test_who_leaves_a_stream_frees_its_place",
         f"{_ASGI}.test_inference_server:test_it_opens_to_what_is_said_without_protection",
         f"{_ASGI}.test_inference_server:test_the_network_sees_no_word",
-        f"{_ASGI}.test_inference_server:test_counts_are_those_without_protection",
-        f"{_ASGI}.test_inference_server:test_probes_need_no_key",
-        f"{_ASGI}.test_inference_server:test_probes_read_what_they_read_without_protection",
-        f"{_ASGI}.test_inference_server:test_tools_are_executed_for_who_has_a_key",
+        f"{_ASGI}.test_inference_server_probes:test_counts_are_those_without_protection",
+        f"{_ASGI}.test_inference_server_probes:test_probes_need_no_key",
+        f"{_ASGI}.test_inference_server_probes:test_probes_read_what_they_read_without_protection",
+        f"{_ASGI}.test_inference_server_tools:test_tools_are_executed_for_who_has_a_key",
     ],
     # LiteLLM's proxy, where one asks for it: headers forwarded or not, key in the body.
     "T9": [
@@ -103,8 +103,8 @@ PLAN: dict[str, list[str]] = {
     # in one of them, an error names it.
     "T12": [
         f"{_VLLM}.test_round_robin:test_two_hundred_requests_succeed_at_once_while_keys_change_every_second",
-        f"{_VLLM}.test_other_secret:test_sealed_answers_are_right_or_the_error_that_names_the_secret",
-        f"{_VLLM}.test_other_secret:test_the_fleet_of_one_secret_goes_on_at_the_first_try",
+        f"{_VLLM}.test_other_secret.test_answers:test_sealed_answers_are_right_or_the_error_that_names_the_secret",
+        f"{_VLLM}.test_other_secret.test_goes_on:test_the_fleet_of_one_secret_goes_on_at_the_first_try",
     ],
 }
 

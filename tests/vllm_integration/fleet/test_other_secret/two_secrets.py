@@ -5,14 +5,8 @@ What one client of it was told, and what the two servers have noted of that mean
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
-import urllib.request
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -24,36 +18,11 @@ from tests.vllm_integration.attacks.relay import Relay
 from tests.vllm_integration.fleet.crowd import Asked, Crowd
 from tests.vllm_integration.fleet.replicas import Answered, Watch
 from tests.vllm_integration.fleet.router import Router
+from tests.vllm_integration.fleet.test_other_secret.noted import Noted, noted
 from tests.vllm_integration.servers import Server, wait_for
-from tests.vllm_integration.test_operating import samples
 
-_SG_VLLM = str(Path(sys.executable).with_name("sg-vllm"))
-_REFUSED = re.compile(
-    r"request id=\S+ route=\S+ status=422 outcome=refused code=key_unknown "
-)
-_FINISHED = re.compile(r"^vllm:request_success_total(?:{.*})? (\S+)$", re.M)
-
-
-@dataclass(frozen=True)
-class Noted:
-    """What a server has counted until now.
-
-    ``requests`` and ``refused`` are the protection's, ``lines`` those of its log about
-    such refusals, ``ran`` how many requests the engine has finished.
-    """
-
-    requests: int
-    refused: int
-    lines: int
-    ran: int
-
-    def __sub__(self, other: Noted) -> Noted:
-        return Noted(
-            self.requests - other.requests,
-            self.refused - other.refused,
-            self.lines - other.lines,
-            self.ran - other.ran,
-        )
+# Kinds of answers in turn, by fives as streams and whole.
+REQUESTS = 20
 
 
 @dataclass(frozen=True)
@@ -131,50 +100,3 @@ class TwoSecrets:
         )
         marks = Counter(it.mark for it in verdicts)
         return Told(asked, marks, sent, watch.by_replica(), since())
-
-
-def noted(server: Server) -> Noted:
-    """Return what a server has counted until now."""
-    text = _metrics_text(server)
-    ours = samples(text)
-    return Noted(
-        requests=round(_sum_of(ours, "requests_total")),
-        refused=round(_sum_of(ours, "refusals_total", code="key_unknown")),
-        lines=len(_REFUSED.findall(server.log)),
-        ran=round(sum(map(float, _FINISHED.findall(text)))),
-    )
-
-
-def epochs_of(server: Server) -> tuple[int, int]:
-    """Return the period of a server's epochs and their place in it (milliseconds)."""
-    ours = samples(_metrics_text(server))
-    period = round(1000 * _sum_of(ours, "key_period_seconds"))
-    return period, round(1000 * _sum_of(ours, "key_start_timestamp_seconds")) % period
-
-
-def doctor(url: str, *, identity: str, profile: str) -> tuple[int, dict[str, Any]]:
-    """Run ``sg-vllm doctor`` and return its exit status and its report."""
-    options = ("--identity", identity, "--profile", profile)
-    limit = ("--timeout", str(round(TIMEOUT_S)))
-    done = subprocess.run(
-        [_SG_VLLM, "doctor", f"{url}/v1", *options, *limit, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=8 * TIMEOUT_S,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def _metrics_text(server: Server) -> str:
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=TIMEOUT_S) as answer:
-        text: str = answer.read().decode()
-    return text
-
-
-def _sum_of(found: dict[Any, float], name: str, **labels: str) -> float:
-    wanted = frozenset(labels.items())
-    return sum(
-        value for (it, these), value in found.items() if it == name and wanted <= these
-    )
