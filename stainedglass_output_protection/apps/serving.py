@@ -35,7 +35,7 @@ def config_of(
         # words of exceptions.
         log_level="critical",
         proxy_headers=False,
-        # The server's own are passed on.
+        # Those of the server or engine behind it are passed on.
         server_header=False,
         date_header=False,
     )

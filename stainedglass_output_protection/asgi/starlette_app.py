@@ -13,6 +13,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stainedglass_output_protection.asgi.parts import Parts
@@ -39,7 +40,9 @@ def protect_in_place(app: Starlette, parts: Parts) -> None:
         raise ConfigurationError("This application is protected already.")
     door = _Door(app.router.middleware_stack)
     app.router.middleware_stack = door
-    app.user_middleware.append(Middleware(_Innermost, parts=parts, door=door))
+    app.user_middleware.append(
+        Middleware(_Innermost, parts=parts, router=app.router, door=door)
+    )
     if parts.moves_authorization:
         app.user_middleware.insert(0, Middleware(_Outermost, parts=parts))
     # Some build it early, and then the addition would have no effect.
@@ -78,9 +81,12 @@ class _Door:
 
 
 class _Innermost:
-    def __init__(self, app: ASGIApp, parts: Parts, door: _Door) -> None:
-        if not isinstance(app, ExceptionMiddleware):
-            raise ConfigurationError(_NOT_INNERMOST)
+    def __init__(self, app: ASGIApp, parts: Parts, router: Router, door: _Door) -> None:
+        is_next = _inside_of_frameworks(app) is router
+        if not (is_next and router.middleware_stack is door):
+            # It lets in nothing that has not come through the protection.
+            self._protected: ASGIApp = door
+            return
 
         async def marked(scope: Scope, receive: Receive, send: Send) -> None:
             # Not in a copy: what is outside may read there which route was found.
@@ -99,6 +105,20 @@ class _Outermost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._authorized(scope, receive, send)
+
+
+def _inside_of_frameworks(app: ASGIApp) -> ASGIApp:
+    """Return what Starlette's and FastAPI's own innermost layers are around."""
+    while isinstance(app, ExceptionMiddleware) or _is_exit_stack(app):
+        app = app.app  # type: ignore[attr-defined]
+    return app
+
+
+def _is_exit_stack(app: ASGIApp) -> bool:
+    # By its name, since FastAPI need not be there.
+    kind = type(app)
+    in_fastapi = kind.__module__.partition(".")[0] == "fastapi"
+    return in_fastapi and kind.__name__ == "AsyncExitStackMiddleware"
 
 
 def _is_ours(item: Middleware) -> bool:

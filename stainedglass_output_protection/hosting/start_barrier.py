@@ -28,7 +28,8 @@ async def pass_the_mark() -> None:
     """Wait until requests of now are taken: before that the server is not ready."""
     remaining_ms = _MARK_MS - unix_ms()
     if remaining_ms > 0:
-        logger.info(
+        # Loud, since servers like uvicorn show nothing of ours below it, and wait.
+        logger.warning(
             "Not ready yet, for %d s: until then this replica could not tell requests "
             "that an earlier process has run from new ones.",
             -(-remaining_ms // 1000),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 from typing import Any, Final
 
 from stainedglass_output_protection.protocol.constants import SEALED_REQUEST_HEADER
@@ -34,7 +35,7 @@ def describe_in_openapi(app: Any, options: Options) -> None:
     if make is None or hasattr(make, _MARK):
         return
 
-    known: dict[str, Any] | None = None
+    known = ""
     shown: dict[str, Any] = {}
 
     @functools.wraps(make)
@@ -42,9 +43,9 @@ def describe_in_openapi(app: Any, options: Options) -> None:
         nonlocal known, shown
         document = make()
         # By its content, not its identity: applications change it in its place, too.
-        if document != known:
-            shown = described(document, options)
-            known = copy.deepcopy(document)
+        text = json.dumps(document, default=repr)
+        if text != known:
+            known, shown = text, described(document, options)
         return shown
 
     setattr(openapi, _MARK, True)

@@ -123,9 +123,44 @@ def clears_the_list(app: Any) -> None:
     app.user_middleware.clear()
 
 
+class Between:
+    """What reads along between the protection and the routes."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def wraps_what_the_router_calls(app: Any) -> None:
+    app.router.middleware_stack = Between(app.router.middleware_stack)
+
+
+def builds_around_a_wrapped_router(app: Any) -> None:
+    build = app.build_middleware_stack
+
+    def built() -> Any:
+        router = app.router
+        app.router = Between(router)
+        try:
+            return build()
+        finally:
+            app.router = router
+
+    app.build_middleware_stack = built
+
+
 @OF_EACH_KIND
 @pytest.mark.parametrize(
-    "change", [replaces_the_stack, builds_its_own_stack, clears_the_list]
+    "change",
+    [
+        replaces_the_stack,
+        builds_its_own_stack,
+        clears_the_list,
+        wraps_what_the_router_calls,
+        builds_around_a_wrapped_router,
+    ],
 )
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_a_stack_without_the_protection_serves_nobody(

@@ -142,6 +142,17 @@ def test_a_document_that_changes_is_described_anew(
     assert app.openapi() is app.openapi()
 
 
+def test_a_change_that_python_takes_for_equal_is_shown() -> None:
+    app = app_with_routes()
+    describe_in_openapi(app, Options())
+    app.openapi()
+    assert app.openapi_schema is not None
+    app.openapi_schema["info"]["x-beta"] = 1
+    assert json.dumps(app.openapi()["info"]["x-beta"]) == "1"
+    app.openapi_schema["info"]["x-beta"] = True
+    assert json.dumps(app.openapi()["info"]["x-beta"]) == "true"
+
+
 def test_an_application_without_a_document_is_left_alone() -> None:
     async def bare(scope: Any, receive: Any, send: Any) -> None:
         """Answer nothing."""

@@ -55,7 +55,8 @@ def check_server(seen: Observations) -> Finding:
         return fault(
             SERVER,
             "It answers in clear: a server without output protection.",
-            "Ask the operator to start it with sg-vllm serve; else check the URL.",
+            "Check the URL: it may be the engine itself, past its protection. Else ask "
+            "the operator to start it with sg-vllm serve, or a sidecar before it.",
         )
     if asked and all(it.last and it.last.status in (401, 403) for it in asked[1:]):
         return fault(

@@ -15,6 +15,7 @@ from stainedglass_output_protection.apps.forwarding import (
     Limits,
 )
 from stainedglass_output_protection.apps.http_messages import Receive, Send
+from stainedglass_output_protection.apps.sidecar.dated import Dated
 from stainedglass_output_protection.apps.sidecar.engine_log import EngineLog
 from stainedglass_output_protection.apps.sidecar.failures import (
     EngineFailures,
@@ -76,12 +77,13 @@ def make_sidecar(
     protected = ProtectedApp(Engine(upstream, limits, failures, log), parts)
     probe = engine_probe(upstream, health_path, health_s)
     ready = Readiness(protected, probe, not_ready=keys.not_ready)
-    return Gate(
+    gate = Gate(
         Metrics(ready, registry),
         at_once=limits.at_once,
         body_s=body_s,
         observed=protected.observed,
     )
+    return Dated(gate)
 
 
 class Engine:

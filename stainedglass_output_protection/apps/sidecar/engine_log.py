@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+from typing import NamedTuple
 
 from stainedglass_output_protection.apps.forwarding import Done
 from stainedglass_output_protection.apps.sidecar.failures import EngineFailures
@@ -19,8 +20,21 @@ from stainedglass_output_protection.server.observer import (
 logger = logging.getLogger(__name__)
 
 _FIRST_FAILURE = 500
+
+
+class _Line(NamedTuple):
+    """One failure, as it is logged but for the id. Of the error itself nothing stays.
+
+    Cancelled timers keep their task's context for long, and an error's frames keep the
+    request's body.
+    """
+
+    level: int
+    words: str
+
+
 # The failures of the request that this task serves, while it is one with an id.
-_failed: contextvars.ContextVar[list[Done] | None] = contextvars.ContextVar(
+_failed: contextvars.ContextVar[list[_Line] | None] = contextvars.ContextVar(
     "failed", default=None
 )
 
@@ -41,11 +55,12 @@ class EngineLog:
         """Take note of a request that the engine has, or has not, answered."""
         if it.error is None:
             return
+        line = self._line(it, it.error)
         waiting = _failed.get()
         if waiting is None:
-            self._log(it, "-")  # Of a route that is not protected.
+            _log(line, "-")  # Of a route that is not protected.
         else:
-            waiting.append(it)
+            waiting.append(line)
 
     def request_began(self) -> None:
         """Hand on."""
@@ -55,7 +70,7 @@ class EngineLog:
     def request_ended(self, request: Finished) -> None:
         """Hand on."""
         for it in _failed.get() or ():
-            self._log(it, request.request_id)
+            _log(it, request.request_id)
         _failed.set(None)
         self._inner.request_ended(request)
 
@@ -67,16 +82,14 @@ class EngineLog:
         """Hand on."""
         self._inner.keys_are(state)
 
-    def _log(self, it: Done, request_id: str) -> None:
-        if it.error is None:
-            return
-        failure = self._failures.describe(it.error, has_begun=it.status is not None)
-        is_ours = failure.status >= _FIRST_FAILURE
-        logger.log(
-            logging.ERROR if is_ours else logging.INFO,
-            "%s %s: %s id=%s",
-            it.method,
-            it.path.encode("unicode_escape").decode("ascii"),
-            self._failures.words(failure, it.error),
-            request_id,
+    def _line(self, it: Done, error: BaseException) -> _Line:
+        failure = self._failures.describe(error, has_begun=it.status is not None)
+        path = it.path.encode("unicode_escape").decode("ascii")
+        return _Line(
+            logging.ERROR if failure.status >= _FIRST_FAILURE else logging.INFO,
+            f"{it.method} {path}: {self._failures.words(failure, error)}",
         )
+
+
+def _log(line: _Line, request_id: str) -> None:
+    logger.log(line.level, "%s id=%s", line.words, request_id)

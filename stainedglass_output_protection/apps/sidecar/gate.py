@@ -7,6 +7,7 @@ their bodies take memory, too. Our own routes have no bodies, and are never kept
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from stainedglass_output_protection.apps.sidecar.failures import (
 from stainedglass_output_protection.apps.sidecar.metrics import METRICS_PATH
 from stainedglass_output_protection.server.observation import Observation
 from stainedglass_output_protection.server.own_routes import OWN_ROUTES
+
+logger = logging.getLogger(__name__)
 
 # Between two pieces of a request's body: as long as for its head.
 BODY_S: Final = HEAD_S
@@ -52,6 +55,7 @@ class Gate:
         self._whole_body_s = whole_body_s
         self._observed = observed
         self._running = 0
+        self._turned_away = 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -70,6 +74,15 @@ class Gate:
             self._running -= 1
 
     async def _turn_away(self, scope: Any, send: Send) -> None:
+        self._turned_away += 1
+        # Each time the number doubles: a flood does not fill the log.
+        if self._turned_away & (self._turned_away - 1) == 0:
+            logger.error(
+                "sidecar_busy: %d requests run, as many as may, so others get 503, %d so "
+                "far. Raise --max-running, or start another sidecar.",
+                self._at_once,
+                self._turned_away,
+            )
         seen = self._observed(scope, send)
         if seen is None:
             await answer_in_place(BUSY, scope["path"], send)

@@ -17,6 +17,7 @@ from tests.asgi.applications import ASK, CHAT, Identity
 from tests.asgi.serving import fetched
 
 ENGINE_LOGGER = "stainedglass_output_protection.apps.sidecar.engine_log"
+GATE_LOGGER = "stainedglass_output_protection.apps.sidecar.gate"
 _ID = re.compile(r"\bid=([0-9a-f]{32})\b")
 
 
@@ -93,3 +94,20 @@ def test_the_command_s_lines_have_times(identity: Identity) -> None:
     assert re.search(
         r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO request id=", log, re.M
     )
+
+
+def test_requests_that_are_turned_away_are_told_seldom(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        running(Engine(answering())) as engine,
+        beside(engine.address, limits=Limits(at_once=0)) as sidecar,
+    ):
+        for _ in range(5):
+            assert fetched(f"{sidecar.url}/health").status_code == 503
+    lines = lines_of(caplog, GATE_LOGGER)
+
+    assert [it.partition("503, ")[2].partition(" so far")[0] for it in lines] == [
+        *("1", "2", "4")
+    ]
+    assert all("--max-running" in it for it in lines)
