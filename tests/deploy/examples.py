@@ -56,18 +56,16 @@ class Command:
         return Command(self.arguments, moved)
 
 
-def instructions() -> list[Instruction]:
-    """Return what the Dockerfile does, without its comments."""
-    parser = dockerfile_parse.DockerfileParser(
-        fileobj=io.BytesIO(DOCKERFILE.read_bytes())
-    )
+def instructions(path: Path = DOCKERFILE) -> list[Instruction]:
+    """Return what a Dockerfile does, without its comments."""
+    parser = dockerfile_parse.DockerfileParser(fileobj=io.BytesIO(path.read_bytes()))
     lines = [Instruction(it["instruction"], it["value"]) for it in parser.structure]
     return [it for it in lines if it.name != "COMMENT"]
 
 
-def only(name: str) -> str:
+def only(name: str, path: Path = DOCKERFILE) -> str:
     """Return the value of an instruction that is there once."""
-    (found,) = (it.value for it in instructions() if it.name == name)
+    (found,) = (it.value for it in instructions(path) if it.name == name)
     return found
 
 
@@ -119,7 +117,11 @@ def compose_command(service: str = "replica-0", *, model: str = MODEL) -> Comman
     entrypoint = json.loads(only("ENTRYPOINT"))
     return Command(
         (*entrypoint, *found["command"]),
-        {**image_variables(), **found["environment"]},
+        # One without a value comes from the environment of whoever starts it.
+        {
+            **image_variables(),
+            **{name: it for name, it in found["environment"].items() if it is not None},
+        },
     )
 
 

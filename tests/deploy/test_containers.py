@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 import yaml
 
 from stainedglass_output_protection.hosting.environment import (
@@ -24,22 +26,30 @@ from tests.deploy.examples import (
     only,
     pod,
 )
+from tests.deploy.sidecar_example import SIDECAR, SIDECAR_DOCKERFILE
 
 ROOT = DEPLOY.parent
 REPLICAS = ("replica-0", "replica-1")
+DOCKERFILES = (DOCKERFILE, SIDECAR_DOCKERFILE)
 
 
-def test_the_image_takes_in_the_package_and_nothing_else() -> None:
-    ignored = DOCKERFILE.with_name("Dockerfile.dockerignore")
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda it: it.parent.name)
+def test_the_image_takes_in_the_package_and_nothing_else(dockerfile: Path) -> None:
+    ignored = dockerfile.with_name("Dockerfile.dockerignore")
     lines = ignored.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "*"
     let_in = {line[1:] for line in lines if line.startswith("!")}
-    copied = [it.value.split()[:-1] for it in instructions() if it.name == "COPY"]
+    copied = [
+        it.value.split()[:-1] for it in instructions(dockerfile) if it.name == "COPY"
+    ]
     assert let_in == {source for sources in copied for source in sources}
     # hatchling reads these.
     assert {"pyproject.toml", "README.md", "LICENSE"} <= let_in
     for source in let_in:
         assert (ROOT / source).exists()
+
+
+def test_compose_builds_the_image_of_the_checkout() -> None:
     build = compose()["services"]["replica-0"]["build"]
     assert (DEPLOY / build["context"]).resolve() == ROOT
     assert (ROOT / build["dockerfile"]) == DOCKERFILE
@@ -65,11 +75,13 @@ def test_keys_come_from_secrets_and_lie_where_the_settings_say() -> None:
     (keys,) = (it for it in pod()["volumes"] if it["name"] == "keys")
     assert keys["secret"]["defaultMode"] == 0o400
     page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
-    created = re.search(r"kubectl create secret generic (\S+)(.*)", page)
-    assert created is not None
-    assert created[1] == keys["secret"]["secretName"]
-    files = re.findall(r"--from-file=(?:\S+/)?(\S+)", created[2])
-    assert set(files) == _names_in(wanted)
+    created = re.findall(r"kubectl create secret generic (\S+)(.*)", page)
+    # At first, with a file that was moved on, and with a new one.
+    assert len(created) == 3
+    for name, options in created:
+        assert name == keys["secret"]["secretName"]
+        files = re.findall(r"--from-file=(?:\S+/)?(\S+)", options)
+        assert set(files) == _names_in(wanted)
 
 
 def _names_in(paths: set[str]) -> set[str]:
@@ -77,13 +89,13 @@ def _names_in(paths: set[str]) -> set[str]:
 
 
 def test_no_example_holds_a_secret() -> None:
-    for path in (DOCKERFILE, COMPOSE, *MANIFESTS):
+    for path in (*DOCKERFILES, COMPOSE, SIDECAR, *MANIFESTS):
         text = path.read_text(encoding="utf-8")
         assert "PRIVATE KEY" not in text
         assert MAGIC.decode("ascii").strip() not in text
     assert not [
         item
-        for path in KUBERNETES.rglob("*.yaml")
+        for path in (*KUBERNETES.rglob("*.yaml"), SIDECAR)
         for item in yaml.safe_load_all(path.read_text())
         if item["kind"] == "Secret"
     ]

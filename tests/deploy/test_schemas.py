@@ -22,10 +22,11 @@ from tests.deploy.examples import (
     only,
 )
 from tests.deploy.promtool import promtool
+from tests.deploy.sidecar_example import SIDECAR
 
 # The oldest that is checked, and the newest that the library knows.
 VERSIONS = ("1.29", "1.37")
-PLAIN_MANIFESTS = sorted(KUBERNETES.glob("*.yaml"))
+PLAIN_MANIFESTS = sorted([*KUBERNETES.glob("*.yaml"), SIDECAR])
 IN_MONITORING = {"pod-monitor.yaml", "prometheus-rule.yaml"}
 # docs.docker.com/reference/dockerfile, in the order in which they have to stand.
 ORDER = ["ARG", "FROM", "RUN", "RUN", "COPY", "COPY", "RUN"]
@@ -50,7 +51,7 @@ def check_compose(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_there_are_manifests() -> None:
-    assert len(PLAIN_MANIFESTS) == 3
+    assert len(PLAIN_MANIFESTS) == 4
     assert {it.name for it in (KUBERNETES / "monitoring").iterdir()} == IN_MONITORING
 
 
