@@ -103,7 +103,7 @@ def _stack_routing(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
     with running(name, StackRouter(port, process, log_path)) as router:
         yield router

@@ -176,7 +176,9 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            # Not a session of its own: Linux gives each session the same share of the
+            # processor, and an engine at full speed then froze all others for seconds.
+            process_group=0,
         )
     return process, log_path
 
