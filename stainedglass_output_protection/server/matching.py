@@ -12,6 +12,8 @@ from typing import NamedTuple
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from stainedglass_output_protection.protocol.routes import Route, RouteClass
+
 
 class Matched(NamedTuple):
     """The path template of a route. ``allows`` is false if the method is another.
@@ -62,3 +64,13 @@ def _matched(scope: Scope, routes: Iterable[BaseRoute]) -> Matched | None:
             return Matched(path, allows=True)
         partly = partly or Matched(path, allows=False)
     return partly
+
+
+def is_clear(route: Route, matched: Matched, method: str) -> bool:
+    """Tell whether an answer carries nothing that must be sealed.
+
+    What the router answers to another method than the clear route's is a constant.
+    """
+    if route.route_class is not RouteClass.CLEAR:
+        return False
+    return not matched.allows or route.methods is None or method in route.methods

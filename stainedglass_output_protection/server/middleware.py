@@ -29,6 +29,7 @@ from stainedglass_output_protection.server.failures import answer_failure
 from stainedglass_output_protection.server.key_ring import KeyRing
 from stainedglass_output_protection.server.matching import (
     Matched,
+    is_clear,
     matched_route,
     path_below_root,
 )
@@ -287,16 +288,6 @@ async def _protect(
             await answer_failure(failure, scope, responder)
     finally:
         SHARED_REGISTRY.remove(request_id)
-
-
-def is_clear(route: Route, matched: Matched, method: str) -> bool:
-    """Tell whether an answer carries nothing that must be sealed.
-
-    What the router answers to another method than the clear route's is a constant.
-    """
-    if route.route_class is not RouteClass.CLEAR:
-        return False
-    return not matched.allows or route.methods is None or method in route.methods
 
 
 def inner_scope(scope: Scope) -> Scope:

@@ -15,11 +15,8 @@ from starlette.responses import Response, StreamingResponse
 
 from stainedglass_output_protection.protocol.routes import RouteClass
 from stainedglass_output_protection.server.clock import unix_ms
-from stainedglass_output_protection.server.matching import matched_route
-from stainedglass_output_protection.server.middleware import (
-    ProtectionMiddleware,
-    is_clear,
-)
+from stainedglass_output_protection.server.matching import is_clear, matched_route
+from stainedglass_output_protection.server.middleware import ProtectionMiddleware
 from stainedglass_output_protection.server.offer import wants_opaque
 from stainedglass_output_protection.server.refusals import route_not_protected
 from stainedglass_output_protection.server.response_keys import output_keys

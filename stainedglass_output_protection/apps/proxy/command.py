@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 
+from stainedglass_output_protection.apps.limit_options import (
+    grace,
+    max_request,
+    max_running,
+    seconds,
+)
 from stainedglass_output_protection.apps.proxy.banner import banner
 from stainedglass_output_protection.apps.proxy.client_settings import (
     client_settings_from,
@@ -27,12 +32,6 @@ from stainedglass_output_protection.errors import ConfigurationError
 
 _FILE = click.Path(path_type=Path)
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter("a finite number of seconds is needed.")
-    return value
 
 
 @click.command()
@@ -112,38 +111,10 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
     metavar="ORIGIN",
     help="A web page's origin that may ask, such as https://app.example.com.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=600.0,
-    show_default=True,
-    type=click.FloatRange(0.001),
-    callback=_finite,
-    help="Seconds without a byte from the server.",
-)
-@click.option(
-    "--max-request",
-    "max_request",
-    default=64,
-    show_default=True,
-    type=click.IntRange(1, 1024),
-    help="The largest request, in MiB.",
-)
-@click.option(
-    "--max-running",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(1, 30000),
-    help="How many requests may run at one time, as far as open files allow (ulimit -n).",
-)
-@click.option(
-    "--grace",
-    "grace_s",
-    default=10,
-    show_default=True,
-    type=click.IntRange(0, 3600),
-    help="Seconds that running answers get when the proxy is stopped.",
-)
+@seconds("--timeout", "timeout_s", 600.0, "Seconds without a byte from the server.")
+@max_request()
+@max_running()
+@grace(10, who="the proxy")
 @click.option(
     "--log-requests", is_flag=True, help="One line for each request, without content."
 )

@@ -10,6 +10,12 @@ from typing import Any
 
 import click
 
+from stainedglass_output_protection.apps.limit_options import (
+    grace,
+    max_request,
+    max_running,
+    seconds,
+)
 from stainedglass_output_protection.errors import ConfigurationError
 
 _FILE = click.Path(path_type=Path)
@@ -43,13 +49,8 @@ _PATH = re.compile(r"/[!-~]*")
     show_default=True,
     help="What readiness asks the engine for.",
 )
-@click.option(
-    "--health-timeout",
-    "health_s",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0.001),
-    help="Seconds that readiness waits for the engine.",
+@seconds(
+    "--health-timeout", "health_s", 2.0, "Seconds that readiness waits for the engine."
 )
 @click.option(
     "--keeps-no-responses",
@@ -61,45 +62,11 @@ _PATH = re.compile(r"/[!-~]*")
     is_flag=True,
     help="For an engine that refuses requests with cache_salt or request_id.",
 )
-@click.option(
-    "--connect-timeout",
-    "connect_s",
-    default=10.0,
-    show_default=True,
-    type=click.FloatRange(0.001),
-    help="Seconds to reach the engine.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=600.0,
-    show_default=True,
-    type=click.FloatRange(0.001),
-    help="Seconds without a byte from the engine.",
-)
-@click.option(
-    "--max-request",
-    "max_request",
-    default=64,
-    show_default=True,
-    type=click.IntRange(1, 1024),
-    help="The largest request, in MiB.",
-)
-@click.option(
-    "--max-running",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(1, 30000),
-    help="How many requests may run at one time, as far as open files allow (ulimit -n).",
-)
-@click.option(
-    "--grace",
-    "grace_s",
-    default=30,
-    show_default=True,
-    type=click.IntRange(0, 3600),
-    help="Seconds that running answers get when the sidecar is stopped.",
-)
+@seconds("--connect-timeout", "connect_s", 10.0, "Seconds to reach the engine.")
+@seconds("--timeout", "timeout_s", 600.0, "Seconds without a byte from the engine.")
+@max_request()
+@max_running()
+@grace(30, who="the sidecar")
 def sidecar(upstream: str, **options: Any) -> None:
     """Seal the answers of an engine that you cannot change.
 

@@ -209,6 +209,11 @@ def test_a_port_that_is_taken() -> None:
     ("options", "variables", "words"),
     [
         ((), {}, "--upstream"),
+        *(
+            (("--upstream", "http://127.0.0.1", name, value), {}, "a finite number")
+            for name in ("--timeout", "--connect-timeout", "--health-timeout")
+            for value in ("nan", "inf")
+        ),
         (("--upstream", "unix:"), {}, "or unix:PATH"),
         (("--upstream", "127.0.0.1:30000"), {}, "http://127.0.0.1:30000 or unix:PATH"),
         (
